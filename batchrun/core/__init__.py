@@ -1,0 +1,1 @@
+"""The words of batchrun: jobs, items, results, errors and three small protocols. Standard library only."""

@@ -1,0 +1,81 @@
+"""An item on its way in, and its result on its way out.
+
+These are tuples because one is made per item: a million of them are the cost of a small dataset.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+from batchrun.core.errors import ErrorRecord
+
+ItemStatus: TypeAlias = Literal["completed", "failed", "skipped", "waiting", "cancelled"]
+NodeStatus: TypeAlias = Literal["completed", "failed", "skipped", "waiting", "cancelled"]
+
+DONE_STATUSES: tuple[ItemStatus, ...] = ("completed", "failed", "skipped")
+ITEM_STATUSES: tuple[ItemStatus, ...] = (*DONE_STATUSES, "waiting", "cancelled")
+
+
+class Window(Protocol):
+    """A slice of the dataset that stays in Arrow form for as long as one of its items is open.
+
+    `columns` is a `pyarrow.RecordBatch` of `source_item_id`, `item_index` and the kept source columns, one row per
+    item of the slice: what the result copies is never turned into Python values.
+    """
+
+    @property
+    def columns(self) -> Any: ...
+
+
+class Item(NamedTuple):
+    """One row of the loaded dataset version.
+
+    Attributes:
+        ordinal: 0, 1, 2, … in the order the items were loaded; without gaps.
+        item_index: the row's position in the dataset version before the filter.
+        id: `source_item_id`: the value of the id column, else `item_index`.
+        data: the columns the workflow reads, by name.
+        window: where the copied columns of this row are.
+        row: the row's position in `window.columns`.
+    """
+
+    ordinal: int
+    item_index: int
+    id: Any
+    data: dict[str, Any]
+    window: Window
+    row: int
+
+
+NodeRecord: TypeAlias = tuple[
+    int,  # position of the node in the plan
+    NodeStatus,
+    int,  # attempts: calls that were not throttled
+    int | None,  # started_at, µs since the epoch; null when the node never ran
+    float,  # duration_ms of the last call
+    bytes | None,  # input, JSON
+    bytes | None,  # output, JSON
+    ErrorRecord | None,
+    str | None,  # call_key
+]
+"""One node execution. A plain tuple: three of them are made per item of a three-node workflow."""
+
+
+class ItemResult(NamedTuple):
+    """What became of one item: one row of the result.
+
+    Attributes:
+        output: JSON text, or a checked Python value when the result has a typed output column.
+        started_at: µs since the epoch; null when the item never ran.
+        duration_ms: from the first node's start to the last one's end, waits included.
+        nodes: one record per node execution, in the order they ended.
+    """
+
+    item: Item
+    status: ItemStatus
+    output: Any
+    error: ErrorRecord | None
+    attempts: int
+    started_at: int | None
+    duration_ms: float
+    nodes: tuple[NodeRecord, ...] | list[NodeRecord]

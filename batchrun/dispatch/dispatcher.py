@@ -1,0 +1,311 @@
+"""The dispatcher: keeps a bounded number of items at work until all have ended, or it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from batchrun.core.errors import ExecutionError
+from batchrun.core.executions import Stop
+from batchrun.core.items import Item, ItemResult
+from batchrun.core.job import Run
+from batchrun.core.protocols import ResultSink, Slot
+from batchrun.dispatch.counts import Counts
+from batchrun.dispatch.slots import Slots
+from batchrun.flow.failure import policy_breach
+
+_LARGEST_BACKLOG = 20_000  # results handed over and not yet written
+_LONGEST_QUEUE = 2_000  # items queued for lanes; a lane takes at most 256 at a time
+_POLL_SECONDS = 0.005
+
+Waiting = TypeVar("Waiting")
+
+
+class Chunk(Protocol[Waiting]):
+    """What came out of a chunk: results, and items that must wait before they are tried again."""
+
+    @property
+    def results(self) -> list[ItemResult]: ...
+    @property
+    def waiting(self) -> list[Waiting]: ...
+
+
+class Runner(Protocol[Waiting]):
+    """What the dispatcher asks of the engine."""
+
+    async def run(self, item: Item, slot: Slot) -> ItemResult:
+        """Run one item to its end. Ends early, with a cancelled result, when the task is cancelled."""
+
+    async def finish(self, run: Waiting, slot: Slot) -> ItemResult:
+        """Run an item that came out of a chunk to its end."""
+
+    def submit(self, items: Sequence[Item], on_finished: Callable[[Chunk[Waiting]], None]) -> None:
+        """Run items in chunks."""
+
+    def withdraw(self) -> list[Item]:
+        """Take back what was submitted in chunks and has not started."""
+
+    def stop_waiting(self) -> None:
+        """End items that wait for another attempt."""
+
+    def abandon_all(self) -> None:
+        """End items that run in lanes."""
+
+
+class ItemFeed(Protocol):
+    """Where items come from."""
+
+    @property
+    def loaded(self) -> int:
+        """Items handed out so far."""
+
+    async def next(self) -> list[Item] | None:
+        """The next items, in order; None after the last ones."""
+
+    def close(self) -> None:
+        """Read no further."""
+
+
+class Rooms(NamedTuple):
+    """Where items come from and where results go."""
+
+    feed: ItemFeed
+    sink: ResultSink
+
+
+class Dispatcher(Generic[Waiting]):
+    """Runs every item of a feed.
+
+    Items that may wait are run by workers, each of which pulls one item after another: there is no task, lock or queue
+    per item. Items that never wait are handed to the engine in chunks.
+
+    Attributes:
+        counts: items that have ended.
+        stop_cause: why the dispatcher stopped early; null while it did not.
+    """
+
+    def __init__(self, engine: Runner[Waiting], rooms: Rooms, run: Run) -> None:
+        self.counts = Counts()
+        self.stop_cause: Stop | None = None
+        self._engine = engine
+        self._feed = rooms.feed
+        self._sink = rooms.sink
+        self._run = run
+        self._slots = Slots(run.parallelism)
+        self._max_open = run.max_open_items or 4 * run.parallelism
+        self._window: deque[Item] = deque()
+        self._loading = asyncio.Lock()
+        self._exhausted = False
+        self._workers = 0
+        self._parked = 0
+        self._submitted = 0
+        self._broken: ExecutionError | None = None
+        self._changed = asyncio.Event()
+        self._group: TaskGroup | None = None
+        self._grace_scope = anyio.CancelScope()
+
+    @property
+    def loaded_items(self) -> int:
+        """Items taken from the feed; each of them has a result once the dispatcher has ended."""
+        return self._feed.loaded
+
+    @property
+    def open_items(self) -> int:
+        """Items that have been started or queued and have not ended."""
+        return self._feed.loaded - len(self._window) - self.counts.ended
+
+    def stop(self, cause: Stop) -> None:
+        """Start no more items; those at work may go on for the grace period. Further calls change nothing."""
+        if self.stop_cause is not None:
+            return
+        self.stop_cause = cause
+        self._engine.stop_waiting()
+        self._end(unstarted(self._engine.withdraw()))
+        asyncio.get_running_loop().call_later(self._run.grace_seconds, self._grace_is_over)
+
+    async def run_chunks(self) -> None:
+        """Run all items, in chunks: for work that never waits on the event loop.
+
+        Raises:
+            ExecutionError: the dataset cannot be read or results cannot be written any further.
+        """
+        await self._in_group(self._feed_chunks)
+
+    async def run_items(self) -> None:
+        """Run all items, each by a worker.
+
+        Raises:
+            ExecutionError: the dataset cannot be read or results cannot be written any further.
+        """
+        await self._in_group(self._start_workers)
+        self._end(unstarted(self._window))
+        self._window.clear()
+
+    async def _in_group(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            with self._grace_scope:
+                async with anyio.create_task_group() as group:
+                    self._group = group
+                    await body()
+        except* ExecutionError as errors:
+            raise _first(errors) from None
+        finally:
+            self._feed.close()
+        if self._broken is not None:
+            raise self._broken
+        self._judge(at_end=True)
+
+    def _grace_is_over(self) -> None:
+        self._engine.abandon_all()
+        self._grace_scope.cancel()
+
+    # Items by workers
+
+    async def _start_workers(self) -> None:
+        for _ in range(self._run.parallelism):
+            self._start_worker()
+
+    def _start_worker(self) -> None:
+        self._workers += 1
+        self._tasks.start_soon(self._work)
+
+    @property
+    def _tasks(self) -> TaskGroup:
+        if self._group is None:
+            raise RuntimeError("the dispatcher is not running")
+        return self._group
+
+    async def _work(self) -> None:
+        slot = _WorkerSlot(self)
+        await self._slots.acquire()
+        try:
+            while (item := await self._next_item()) is not None:
+                self._end([await self._engine.run(item, slot)])
+                if self._slots.wanted:
+                    break  # an item that has waited goes on in this place
+        finally:
+            self._workers -= 1
+            self._slots.release()
+
+    async def _next_item(self) -> Item | None:
+        window = self._window
+        while not window and not self._exhausted and self.stop_cause is None:
+            async with self._loading:
+                if not window and not self._exhausted:
+                    await self._load()
+        return window.popleft() if window and self.stop_cause is None else None
+
+    async def _load(self) -> None:
+        while self._sink.backlog > _LARGEST_BACKLOG:
+            await anyio.sleep(_POLL_SECONDS)
+        loaded = await self._feed.next()
+        self._exhausted = loaded is None
+        self._window.extend(loaded or ())
+
+    @asynccontextmanager
+    async def _parking(self) -> AsyncIterator[None]:
+        """The slot goes to another worker while an item waits; its seat stays taken."""
+        self._slots.release()
+        if self._workers < self._max_open and not (self._exhausted and not self._window) and self.stop_cause is None:
+            self._start_worker()
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._slots.acquire()
+
+    # Items in chunks
+
+    async def _feed_chunks(self) -> None:
+        while self.stop_cause is None and self._broken is None:
+            window = await self._feed.next()
+            if window is None:
+                break
+            self._submitted += len(window)
+            if self.stop_cause is not None:
+                self._end(unstarted(window))
+                break
+            self._engine.submit(window, self._chunk_finished)
+            await self._until(self._has_room)
+        await self._until(lambda: self.counts.ended >= self._submitted)
+
+    def _has_room(self) -> bool:
+        queued = self._submitted - self.counts.ended - self._parked
+        return self.stop_cause is not None or (
+            queued < _LONGEST_QUEUE and self._parked < self._max_open and self._sink.backlog < _LARGEST_BACKLOG
+        )
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition() and self._broken is None:
+            self._changed.clear()
+            with anyio.move_on_after(_POLL_SECONDS * 10):  # the backlog shrinks without telling
+                await self._changed.wait()
+
+    def _chunk_finished(self, chunk: Chunk[Waiting]) -> None:
+        self._end(chunk.results)
+        for run in chunk.waiting:
+            self._parked += 1
+            self._tasks.start_soon(self._finish, run)
+
+    async def _finish(self, run: Waiting) -> None:
+        try:
+            self._end([await self._engine.finish(run, _NoSlot())])
+        finally:
+            self._parked -= 1
+            self._changed.set()
+
+    # Ended items
+
+    def _end(self, results: list[ItemResult]) -> None:
+        if results and self._broken is None:
+            try:
+                self._sink.put(results)
+            except ExecutionError as error:
+                self._broken = error
+                self._grace_scope.cancel()
+                self._engine.abandon_all()
+        failed = self.counts.failed
+        self.counts.add(results)
+        if self.counts.failed != failed:
+            self._judge()
+        self._changed.set()
+
+    def _judge(self, *, at_end: bool = False) -> None:
+        breach = policy_breach(self._run.failure_policy, failed=self.counts.failed, completed=self.counts.completed, at_end=at_end)
+        if breach is not None:
+            self.stop(Stop("failure_policy", breach))
+
+
+class _WorkerSlot:
+    """The slot of a worker, as the engine sees it."""
+
+    def __init__(self, dispatcher: Dispatcher[Any]) -> None:
+        self.parked = dispatcher._parking  # noqa: SLF001 - two halves of one thing
+
+
+class _NoSlot:
+    """For items of chunks: their slot is the lane they run in, and nobody holds a lane while he waits."""
+
+    @asynccontextmanager
+    async def parked(self) -> AsyncIterator[None]:
+        yield
+
+
+def unstarted(items: Iterable[Item]) -> list[ItemResult]:
+    """The results of items that were loaded and never started."""
+    return [ItemResult(item, "cancelled", None, None, 0, None, 0.0, ()) for item in items]
+
+
+def _first(errors: BaseExceptionGroup[ExecutionError]) -> ExecutionError:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, ExecutionError):
+        raise error
+    return error

@@ -1,0 +1,308 @@
+"""Calling nodes: the only place where code of users runs, and where anything it raises is caught.
+
+Whatever happens in here becomes part of the item's state; nothing is raised for an item's failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import anyio
+
+from batchrun.core.errors import ErrorRecord, InvalidValue, NodeError, Timeout
+from batchrun.core.executions import Stop
+from batchrun.core.items import ItemResult
+from batchrun.core.job import DefaultOnFailure
+from batchrun.engine.item_run import ItemRun
+from batchrun.flow.retry import CallHistory, is_retryable, is_throttling
+from batchrun.workflow.encoding import encode
+from batchrun.workflow.plan import Plan, Step
+from batchrun.workflow.scope import Scope
+
+_MESSAGE_CHARS = 4_000
+_TRACEBACK_CHARS = 12_000
+
+
+class Watched(Protocol):
+    """A lane, as far as a call is concerned: what it shows to the watchdog."""
+
+    step: Step | None
+    began: float
+    abandoned: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallPolicy:
+    """What the calls of one execution have in common.
+
+    Attributes:
+        plan: the compiled workflow.
+        execution_id: goes into call keys.
+        recording: how much of each call is written down.
+        item_timeout_seconds: deadline of an item; null: none.
+        clock: seconds, from any start; never goes back.
+        on_stop: called with the reason when a retry rule says `stop`.
+    """
+
+    plan: Plan
+    execution_id: str
+    recording: Literal["full", "summary", "none"]
+    item_timeout_seconds: float | None
+    clock: Callable[[], float]
+    on_stop: Callable[[Stop], None]
+
+
+class Calls:
+    """Calls the nodes of one plan and settles what comes of it."""
+
+    def __init__(self, policy: CallPolicy) -> None:
+        self.policy = policy
+        self._clock = policy.clock
+        self._full = policy.recording == "full"
+        self._records = policy.recording != "none"
+        self._stretches = [
+            [(step, step.position, step.bit, step.inputs, step.call, not (step.conditional or step.sends_call_key)) for step in stage.steps]
+            for stage in policy.plan.stages
+        ]
+        self._epoch = time.time() - policy.clock()  # engine clock → seconds since 1970
+
+    def run_stretch(self, run: ItemRun, lane: Watched) -> None:
+        """Run the nodes of the item's stage, which do not wait, one after another, in a lane thread.
+
+        This loop is the fast path: a million items of three nodes go through it three million times.
+        """
+        clock, full, keep, epoch = self._clock, self._full, self._records, self._epoch
+        outputs, records = run.outputs, run.records
+        recorded = written = None
+        for step, position, bit, bind, call, is_plain in self._stretches[run.stage]:
+            if run.done & bit:
+                continue
+            if not is_plain and not self._begins(run, step):
+                if run.status is not None:
+                    return
+                continue
+            lane.step = step
+            lane.began = began = clock()
+            try:
+                run.inputs = inputs = bind(run)
+                if full:
+                    # Written down at once: the function may change its arguments, and its output may be changed later.
+                    recorded = encode(inputs)
+                value = call(run)
+                if full:
+                    written = encode(value)
+            except BaseException as error:
+                if lane.abandoned or not self.settle_failure(run, step, error, began, recorded):
+                    return
+                recorded = None
+                continue
+            if lane.abandoned:
+                return
+            outputs[position] = value
+            run.done |= bit
+            if keep:
+                attempts = run.calls[position].attempts + 1 if run.calls and position in run.calls else 1
+                times = int((began + epoch) * 1e6), (clock() - began) * 1e3
+                records.append((position, "completed", attempts, *times, recorded, written, None, run.call_key))
+
+    async def call_waiting(self, run: ItemRun, step: Step, scope: Scope) -> None:
+        """Call a node that waits, on the event loop, with a deadline."""
+        recorded = None
+        began = self._clock()
+        left = self._time_left(run, step, began)
+        loop = asyncio.get_running_loop()
+        cancel_scope = anyio.CancelScope()
+        # A plain timer: anyio.fail_after costs ten times as much, on every call.
+        timer = loop.call_at(loop.time() + left, cancel_scope.cancel) if left is not None else None
+        try:
+            scope.inputs = step.inputs(scope)
+            if self._full:
+                recorded = encode(scope.inputs)
+            scope.timeout_seconds = left
+            if step.sends_call_key:
+                scope.call_key = self._call_key(run, step)
+            with cancel_scope:
+                value = await step.call(scope)
+            if cancel_scope.cancelled_caught:
+                raise self.timeout(run, step)
+            written = encode(value) if self._full else None
+        except (Exception, SystemExit) as error:
+            run.call_key = scope.call_key
+            self.settle_failure(run, step, error, began, recorded)
+        else:
+            run.call_key = scope.call_key
+            self._settle(run, step, value, (began, self._clock()), (recorded, written))
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def is_skipped(self, run: ItemRun, step: Step) -> bool:
+        """Decide whether a node runs, and note it when it is skipped. A `when` that fails is a failure of its node."""
+        began = self._clock()
+        wanted: object = True
+        if step.upstream and run.skipped & step.upstream == step.upstream:
+            wanted = False
+        elif step.when is not None:
+            try:
+                wanted = step.when(run)
+            except NodeError as error:
+                self.settle_failure(run, step, error, began, None)
+                return True
+        if wanted:
+            return False
+        run.done |= step.bit
+        run.skipped |= step.bit
+        if self._records:
+            run.records.append((step.position, "skipped", 0, None, 0.0, None, None, None, None))
+        return True
+
+    def settle_failure(self, run: ItemRun, step: Step, error: BaseException, began: float, recorded: bytes | None) -> bool:
+        """Decide what becomes of an item whose node failed. Returns whether it goes on with its next node."""
+        now = self._clock()
+        before = (run.calls or {}).get(step.position, CallHistory(0))
+        throttled = is_throttling(error)
+        history = before if throttled else before._replace(attempts=before.attempts + 1)
+        decision = step.retry.decide(error, history, random.random)
+        if decision.action == "stop":
+            run.status = "cancelled"
+            self.policy.on_stop(Stop("rule", f"node {step.id}: {type(error).__name__}: {_message(error)}"))
+        if decision.action in ("retry", "throttle") and self._can_wait(run, now, decision.wait_seconds, decision.action):
+            self._send_back(run, step, history, decision.wait_seconds, throttle=decision.action == "throttle")
+            return False
+        record = error_record(error, step.id)
+        if self._records:
+            started, duration = self._times(began, now)
+            status = "failed" if run.status is None else run.status
+            run.records.append((step.position, status, max(history.attempts, 1), started, duration, recorded, None, record, run.call_key))
+        if run.status is not None:
+            return False
+        if step.on_failure == "stop":
+            run.status, run.error = "failed", record
+            return False
+        run.done |= step.bit
+        run.outputs[step.position] = step.on_failure.default if isinstance(step.on_failure, DefaultOnFailure) else None
+        return True
+
+    def result(self, run: ItemRun) -> ItemResult:
+        """The result of an item that has ended."""
+        plan, output = self.policy.plan, None
+        status, error = run.status, run.error
+        if status is None and plan.output_nodes and run.skipped & plan.output_nodes == plan.output_nodes:
+            status = "skipped"
+        elif status is None:
+            try:
+                output = plan.output(run)
+                output = encode(output) if plan.output_check is None else plan.output_check(output)
+                status = "completed"
+            except Exception as problem:  # values of users may run code of theirs when they are written down
+                status, error = "failed", error_record(problem, None)
+        if status == "failed" and not self._full:
+            self._keep_outputs(run)
+        started, duration = self._times(run.started, self._clock())
+        return ItemResult(run.source, status, output, error, run.attempts, started, duration, run.records)
+
+    def timeout(self, run: ItemRun, step: Step) -> Timeout:
+        """The error of a call that ran past its deadline."""
+        if step.timeout_seconds is not None and self._item_time_left(run, self._clock(), default=1.0) > 0:
+            return Timeout(f"the call ran longer than timeout_seconds: {step.timeout_seconds:g}")
+        error = Timeout(f"the item ran longer than item_timeout_seconds: {self.policy.item_timeout_seconds:g}")
+        error.retryable = False
+        return error
+
+    def is_late(self, run: ItemRun, step: Step | None, began: float, now: float) -> bool:
+        """Whether a call that began then should have ended by now."""
+        if step is not None and step.timeout_seconds is not None and now - began > step.timeout_seconds:
+            return True
+        return self._item_time_left(run, now, default=1.0) <= 0
+
+    def _begins(self, run: ItemRun, step: Step) -> bool:
+        if step.conditional and self.is_skipped(run, step):
+            return False
+        run.call_key = self._call_key(run, step) if step.sends_call_key else None
+        return True
+
+    def _settle(
+        self, run: ItemRun, step: Step, value: object, times: tuple[float, float], written: tuple[bytes | None, bytes | None]
+    ) -> None:
+        run.outputs[step.position] = value
+        run.done |= step.bit
+        if self._records:
+            attempts = run.calls[step.position].attempts + 1 if run.calls and step.position in run.calls else 1
+            started, duration = self._times(*times)
+            run.records.append((step.position, "completed", attempts, started, duration, *written, None, run.call_key))
+
+    def _send_back(self, run: ItemRun, step: Step, history: CallHistory, wait_seconds: float, *, throttle: bool) -> None:
+        if throttle:
+            run.excluded += wait_seconds
+            history = history._replace(throttled=history.throttled + 1, throttled_seconds=history.throttled_seconds + wait_seconds)
+        else:
+            run.attempts += 1
+        run.calls = {**(run.calls or {}), step.position: history}
+        run.wait_seconds = max(wait_seconds, run.wait_seconds or 0.0)
+
+    def _can_wait(self, run: ItemRun, now: float, wait_seconds: float, action: str) -> bool:
+        if run.status is not None:
+            return False
+        return action == "throttle" or self._item_time_left(run, now, default=wait_seconds + 1) > wait_seconds
+
+    def _item_time_left(self, run: ItemRun, now: float, *, default: float) -> float:
+        limit = self.policy.item_timeout_seconds
+        return default if limit is None else run.started + run.excluded + limit - now
+
+    def _time_left(self, run: ItemRun, step: Step, now: float) -> float | None:
+        limits = [] if step.timeout_seconds is None else [step.timeout_seconds]
+        if self.policy.item_timeout_seconds is not None:
+            limits.append(self._item_time_left(run, now, default=0.0))
+        return max(min(limits), 0.0) if limits else None
+
+    def _times(self, began: float, ended: float) -> tuple[int, float]:
+        return int((began + self._epoch) * 1e6), (ended - began) * 1e3
+
+    def _call_key(self, run: ItemRun, step: Step) -> str:
+        name = f"{self.policy.execution_id}/{run.source.item_index}/{step.id}/0/0"
+        return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+
+    def _keep_outputs(self, run: ItemRun) -> None:
+        """Failed rows keep the outputs their nodes had, whatever is recorded otherwise."""
+        kept = {record[0]: record for record in run.records}
+        for step in self.policy.plan.steps:
+            if run.done & step.bit and not run.skipped & step.bit:
+                record = kept.get(step.position, (step.position, "completed", 1, None, 0.0, None, None, None, None))
+                try:
+                    written = encode(run.outputs[step.position])
+                except InvalidValue:
+                    continue
+                kept[step.position] = (*record[:6], written, *record[7:])
+        run.records = list(kept.values())
+
+
+def error_record(error: BaseException, node_id: str | None) -> ErrorRecord:
+    """How an error stands in the result."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first frame is this module
+    text = "".join(traceback.format_list(frames))[-_TRACEBACK_CHARS:]
+    return ErrorRecord(
+        type=type(error).__name__,
+        message=_message(error),
+        node_id=node_id,
+        retryable=is_retryable(error),
+        http_status=getattr(error, "http_status", None),
+        traceback=_clean(text) if frames else None,
+    )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return _clean(str(error)[:_MESSAGE_CHARS])
+    except Exception as second:  # a __str__ of the user's
+        return f"(the message cannot be shown: {type(second).__name__})"
+
+
+def _clean(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -1,0 +1,201 @@
+"""The engine: runs items through a plan."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
+
+import anyio
+
+from batchrun.core.executions import Stop
+from batchrun.core.items import Item, ItemResult
+from batchrun.core.job import Run
+from batchrun.core.protocols import Slot
+from batchrun.engine.calls import CallPolicy, Calls
+from batchrun.engine.item_run import ItemRun
+from batchrun.engine.lanes import Lane, LaneHooks, LanePool
+from batchrun.workflow.plan import Plan, Stage, Step
+
+
+class EngineSettings(NamedTuple):
+    """What an engine needs besides the plan.
+
+    Attributes:
+        execution_id: goes into call keys.
+        run: the run policies.
+        recording: how much of each node execution is written down.
+    """
+
+    execution_id: str
+    run: Run
+    recording: Literal["full", "summary", "none"] = "full"
+
+
+class Finished(NamedTuple):
+    """What came out of a chunk: results, and items that must wait before they are tried again."""
+
+    results: list[ItemResult]
+    waiting: list[ItemRun]
+
+
+class Engine:
+    """Runs items through one plan. An async context manager: connections and threads live as long as it is open.
+
+    An item's failure is never raised: it is in its result.
+    """
+
+    def __init__(
+        self, plan: Plan, settings: EngineSettings, *, on_stop: Callable[[Stop], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.plan = plan
+        self._run = settings.run
+        self._clock = clock
+        self._calls = Calls(
+            CallPolicy(
+                plan=plan,
+                execution_id=settings.execution_id,
+                recording=settings.recording,
+                item_timeout_seconds=settings.run.item_timeout_seconds,
+                clock=clock,
+                on_stop=on_stop,
+            )
+        )
+        self._on_stop = on_stop
+        self._most_abandoned = max(8, settings.run.parallelism)
+        self._stack = AsyncExitStack()
+        self._lanes: LanePool | None = None
+        self._on_finished: Callable[[Finished], None] = lambda _finished: None
+        self._stopping = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        for lifespan in self.plan.lifespans:
+            await self._stack.enter_async_context(lifespan())
+        hooks = LaneHooks(
+            work=self._work, finished=self._chunk_finished, is_late=self._calls.is_late, abandoned=self._abandoned, clock=self._clock
+        )
+        self._lanes = LanePool(self._run.parallelism, hooks)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.lanes.close()
+        await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def lanes(self) -> LanePool:
+        """The lane threads; only while the engine is open."""
+        if self._lanes is None:
+            raise RuntimeError("the engine is not open: use it in an async with statement")
+        return self._lanes
+
+    def submit(self, items: Sequence[Item], on_finished: Callable[[Finished], None]) -> None:
+        """Run items of a plan that is one stretch, in chunks. `on_finished` is called on the event loop."""
+        self._on_finished = on_finished
+        count = len(self.plan.steps)
+        self.lanes.submit([ItemRun(item, count) for item in items])
+
+    def withdraw(self) -> list[Item]:
+        """Take back submitted items that have not started."""
+        return [run.source for run in self.lanes.withdraw()]
+
+    async def run(self, item: Item, slot: Slot) -> ItemResult:
+        """Run one item to its end."""
+        return await self.finish(ItemRun(item, len(self.plan.steps)), slot)
+
+    async def finish(self, run: ItemRun, slot: Slot) -> ItemResult:
+        """Run an item from where it is to its end; it gives `slot` back while it waits."""
+        if not run.started:
+            run.started = self._clock()
+        try:
+            while True:
+                if run.wait_seconds is not None and not await self._waited(run, slot):
+                    return self._cancelled(run)
+                run = await self._advance(run)
+                if run.wait_seconds is None:
+                    return self._calls.result(run)
+        except asyncio.CancelledError:
+            # The grace period is over. What the item has done so far still becomes its row.
+            return self._cancelled(run)
+
+    def stop_waiting(self) -> None:
+        """Let items that wait for another attempt end as cancelled."""
+        self._stopping.set()
+
+    def abandon_all(self) -> None:
+        """Let items that run in lanes end as cancelled, whether their calls return or not."""
+        self._stopping.set()
+        self.lanes.abandon_all()
+
+    async def _waited(self, run: ItemRun, slot: Slot) -> bool:
+        seconds, run.wait_seconds = run.wait_seconds or 0.0, None
+        async with slot.parked():
+            with anyio.move_on_after(seconds):
+                await self._stopping.wait()
+        return not self._stopping.is_set()
+
+    async def _advance(self, run: ItemRun) -> ItemRun:
+        """Run stages until the item ends or must wait."""
+        stages = self.plan.stages
+        while run.stage < len(stages):
+            stage = stages[run.stage]
+            if stage.waits:
+                await self._wait_stage(run, stage)
+            else:
+                run = await self.lanes.run(run)
+            if run.wait_seconds is not None or run.status is not None:
+                break
+            run.stage += 1
+        return run
+
+    async def _wait_stage(self, run: ItemRun, stage: Stage) -> None:
+        calls = self._calls
+        ready = [step for step in stage.steps if not run.done & step.bit and not (step.conditional and calls.is_skipped(run, step))]
+        if run.wait_seconds is not None or run.status is not None:
+            return
+        if len(ready) == 1:
+            await calls.call_waiting(run, ready[0], run)
+        elif ready:
+            async with anyio.create_task_group() as group:
+                for step in ready:
+                    group.start_soon(calls.call_waiting, run, step, run.branch())
+
+    def _work(self, run: ItemRun, lane: Lane) -> None:
+        """In a lane thread: run the item's stretch, and finish it when that was all."""
+        if not run.started:
+            run.started = self._clock()
+        self._calls.run_stretch(run, lane)
+        if run.waiter is None and run.wait_seconds is None and not lane.abandoned:
+            run.result = self._calls.result(run)
+
+    def _chunk_finished(self, runs: Iterable[ItemRun]) -> None:
+        finished = Finished([], [])
+        for run in runs:
+            if run.wait_seconds is not None:
+                finished.waiting.append(run)
+            else:
+                finished.results.append(run.result or self._calls.result(run))
+        self._on_finished(finished)
+
+    def _abandoned(self, run: ItemRun, step: Step | None, began: float) -> ItemRun:
+        """Settle an item whose call is past its deadline; the thread keeps the old one and can do it no harm."""
+        successor = run.fork()
+        if step is None:
+            raise AssertionError("a lane cannot be late before its first call")
+        successor.done &= ~step.bit
+        successor.records = [record for record in successor.records if record[0] != step.position]
+        if self._stopping.is_set():
+            successor.status = "cancelled"
+        else:
+            self._calls.settle_failure(successor, step, self._calls.timeout(successor, step), began, None)
+        if self.lanes.abandoned_count > self._most_abandoned:
+            message = f"{self.lanes.abandoned_count} calls hang, the last one in node {step.id}; their threads cannot be ended"
+            self._on_stop(Stop("stuck", message))
+        return successor
+
+    def _cancelled(self, run: ItemRun) -> ItemResult:
+        run.status, run.error = "cancelled", None
+        return self._calls.result(run)
+

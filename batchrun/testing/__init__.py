@@ -1,0 +1,1 @@
+"""Help for tests of batchrun itself and of workflows built with it."""

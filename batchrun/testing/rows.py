@@ -1,0 +1,121 @@
+"""Run a workflow over a few rows in memory: for tests of nodes and workflows, without files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import anyio
+
+from batchrun.core.errors import ExecutionError
+from batchrun.core.executions import Stop
+from batchrun.core.items import Item, ItemResult
+from batchrun.core.job import NodeOptions, Resource, Run, Workflow
+from batchrun.dispatch.dispatcher import Dispatcher, Rooms
+from batchrun.engine.engine import Engine, EngineSettings
+from batchrun.engine.item_run import ItemRun
+from batchrun.testing.clock import VirtualLoop
+from batchrun.workflow.compiler import Surroundings, compile_workflow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowRun:
+    """A workflow and how to run it.
+
+    Attributes:
+        nodes: the nodes; or `workflow` for a whole workflow with its output.
+        recording: how much of each node execution is kept.
+        window: rows loaded at once.
+        on_start: called with the dispatcher before the first row, for tests that stop it.
+    """
+
+    nodes: Sequence[NodeOptions] = ()
+    workflow: Workflow | None = None
+    run: Run = field(default_factory=Run)
+    vars: Mapping[str, Any] = field(default_factory=dict)
+    resources: Mapping[str, Resource] = field(default_factory=dict)
+    recording: Literal["full", "summary", "none"] = "full"
+    window: int = 1_000
+    on_start: Callable[[Dispatcher[ItemRun]], None] | None = None
+
+    async def results(self, rows: Sequence[Mapping[str, Any]], sink: ListSink | None = None) -> list[ItemResult]:
+        """Run the rows and return one result each, in their order.
+
+        Example:
+            >>> from batchrun.nodes.python import PythonNode
+            >>> double = PythonNode(id="double", call=lambda n: n * 2, inputs={"n": "{{ item.n }}"})
+            >>> results = anyio.run(RowRun(nodes=[double]).results, [{"n": 1}, {"n": 2}])
+            >>> [result.output for result in results]
+            [b'2', b'4']
+        """
+        columns = tuple(dict.fromkeys(column for row in rows for column in row))
+        plan = compile_workflow(
+            self.workflow or Workflow(nodes=tuple(self.nodes)),
+            Surroundings(columns=columns, vars=self.vars, resources=self.resources, run=self.run),
+        )
+        sink = sink or ListSink()
+        loop = asyncio.get_running_loop()
+        items = [Item(index, index, index, dict(row), _NoWindow(), 0) for index, row in enumerate(rows)]
+
+        def stop(cause: Stop) -> None:
+            dispatcher.stop(cause)
+
+        async with Engine(plan, EngineSettings("test", self.run, self.recording), on_stop=stop, clock=loop.time) as engine:
+            dispatcher: Dispatcher[ItemRun] = Dispatcher(engine, Rooms(_ListFeed(items, self.window), sink), self.run)
+            if self.on_start is not None:
+                self.on_start(dispatcher)
+            await (dispatcher.run_chunks() if plan.is_one_stretch else dispatcher.run_items())
+        return sorted(sink.taken, key=lambda result: result.item.ordinal)
+
+    def results_virtually(self, rows: Sequence[Mapping[str, Any]]) -> list[ItemResult]:
+        """The same on a virtual clock: for nodes that wait on the event loop, with backoffs and deadlines that take no time."""
+        return anyio.run(self.results, rows, backend_options={"loop_factory": VirtualLoop})
+
+
+class ListSink:
+    """Keeps results in a list.
+
+    Attributes:
+        taken: the results, in the order they came.
+        breaks_after: stops taking results after this many, as a full disk would.
+    """
+
+    def __init__(self, breaks_after: int | None = None) -> None:
+        self.taken: list[ItemResult] = []
+        self.breaks_after = breaks_after
+
+    @property
+    def backlog(self) -> int:
+        """Nothing is ever waiting."""
+        return 0
+
+    def put(self, results: Sequence[ItemResult]) -> None:
+        """Keep results."""
+        if self.breaks_after is not None and len(self.taken) >= self.breaks_after:
+            raise ExecutionError("the disk is full")
+        self.taken += results
+
+
+class _ListFeed:
+    """Hands out a list of items."""
+
+    def __init__(self, items: list[Item], window: int) -> None:
+        self.loaded = 0
+        self._items = items
+        self._window = window
+
+    async def next(self) -> list[Item] | None:
+        window = self._items[self.loaded : self.loaded + self._window]
+        self.loaded += len(window)
+        return window or None
+
+    def close(self) -> None:
+        self._items = []
+
+
+class _NoWindow:
+    """Rows in memory have no source columns to copy."""
+
+    columns = None

@@ -1,0 +1,3 @@
+"""The version of batchrun."""
+
+VERSION = "0.1.0"

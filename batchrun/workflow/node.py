@@ -1,0 +1,76 @@
+"""What a node type is: an options dataclass that can turn itself into a call.
+
+A new node type is one file: a frozen dataclass derived from `NodeOptions` with its own keys and a `bind` method.
+Built-in types live in `batchrun.nodes`; others are found through the `batchrun.nodes` entry point group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from batchrun.core.job import Resource
+from batchrun.workflow.scope import Scope
+
+Render: TypeAlias = Callable[[Scope], Any]
+"""A compiled template or reference: the value for one item. Raises `NodeError`s only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeCall:
+    """A node, ready to be called once per item.
+
+    Attributes:
+        call: does the work for the item in `scope` and returns the node's output; reads `scope.inputs`. Raises to fail.
+        waits: True when `call` is a coroutine function, run on the event loop and cancelled at its deadline.
+            False when it is a plain function, run in a lane thread and abandoned at its deadline.
+        returns: the type the output is declared to have (a Python annotation), or None.
+        sends_call_key: the call key is computed for each call (`scope.call_key`) and recorded.
+        identity: what besides its options makes this node what it is, such as the source of its function.
+        lifespan: entered on the event loop before the first item, left after the last: connections live in here.
+    """
+
+    call: Callable[[Scope], Any] | Callable[[Scope], Awaitable[Any]]
+    waits: bool = False
+    returns: Any = None
+    sends_call_key: bool = False
+    identity: str = ""
+    lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None
+
+
+class NodeCompiler(Protocol):
+    """What a node may ask for while it is bound. Paths are relative to the node's mapping in the job file."""
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The keys of `inputs`."""
+
+    def template(self, value: Any, *path: str | int) -> Render:
+        """Compile a value in which every string may be a template.
+
+        A string that is exactly one `{{ expression }}` keeps its type; lists and mappings are compiled through.
+        `{{ inputs.name }}`, `{{ item.column }}`, `{{ input }}`, `{{ nodes.id.output }}` and `{{ vars.name }}` are known.
+        Mistakes are reported as problems at `path`.
+        """
+
+    def default_inputs(self, inputs: dict[str, Any]) -> None:
+        """What `inputs` is when the job file does not say."""
+
+    def constant(self, value: str, *path: str | int) -> str:
+        """Render a template that may only refer to `vars`, once, before the first item."""
+
+    def problem(self, message: str, *path: str | int) -> None:
+        """Report a mistake in the options. Binding goes on, so that all mistakes are reported at once."""
+
+    def resource(self, name: str, *path: str | int) -> Resource | None:
+        """The named resource of the job; null, and a problem reported, when there is none."""
+
+
+@runtime_checkable
+class NodeType(Protocol):
+    """Options that can turn themselves into a call."""
+
+    def bind(self, compiler: NodeCompiler) -> NodeCall | None:
+        """Make the call. Null when problems were reported."""

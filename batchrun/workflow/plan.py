@@ -1,0 +1,84 @@
+"""A workflow, compiled: everything that can be decided before the first item has been."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from batchrun.core.job import DefaultOnFailure
+from batchrun.flow.retry import RetryPolicy
+from batchrun.workflow.node import Render
+from batchrun.workflow.scope import Scope
+from batchrun.workflow.types import TypeSpec
+from batchrun.workflow.values import Check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One node of a plan.
+
+    Attributes:
+        position: where the node stands in the job file, counted from 0; its output is `scope.outputs[position]`.
+        bit: `1 << position`; sets of nodes are integers.
+        inputs: gives the node's inputs for an item.
+        when: the node is skipped where this is false or null.
+        upstream: the nodes it reads or needs, as bits.
+        conditional: whether the node can be skipped at all.
+    """
+
+    position: int
+    bit: int
+    id: str
+    type: str
+    call: Callable[[Scope], Any]
+    waits: bool
+    inputs: Render
+    when: Render | None
+    upstream: int
+    conditional: bool
+    timeout_seconds: float | None
+    retry: RetryPolicy
+    on_failure: str | DefaultOnFailure
+    sends_call_key: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Nodes that run one after another in a lane thread, or nodes that wait together on the event loop."""
+
+    steps: tuple[Step, ...]
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is done with each item.
+
+    Attributes:
+        steps: every node, by position.
+        stages: the order of work; a stage starts when the one before has ended.
+        output: gives the item's output once all stages have ended.
+        output_nodes: the nodes the output reads, as bits.
+        output_type: type of the output column; null: JSON text.
+        output_check: checks an output against `output_type`.
+        columns: the columns the workflow reads, in the dataset's order.
+        lifespans: entered before the first item.
+        fingerprint: of everything that gives the workflow its meaning.
+    """
+
+    steps: tuple[Step, ...]
+    stages: tuple[Stage, ...]
+    output: Render
+    output_nodes: int
+    output_type: TypeSpec | None
+    output_check: Check | None
+    columns: tuple[str, ...]
+    lifespans: tuple[Callable[[], AbstractAsyncContextManager[None]], ...]
+    fingerprint: str
+
+    @property
+    def is_one_stretch(self) -> bool:
+        """Whether nothing in the workflow waits on the event loop."""
+        return len(self.stages) == 1 and not self.stages[0].waits

@@ -1,0 +1,125 @@
+"""The rules of the house, as far as neither ruff nor import-linter checks them."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "batchrun"
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 50
+PIN = re.compile(r"([A-Za-z0-9._-]+)==[A-Za-z0-9.+!]+")
+
+
+def _python_files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def _where(path: Path, node: ast.AST | None = None) -> str:
+    return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+
+
+def _nodes(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path)))
+
+
+def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in _nodes(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def _lines_without_docstring(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    lines = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function) is not None:
+        lines -= function.body[0].end_lineno - function.body[0].lineno + 1
+    return lines
+
+
+def _is_broad(handler: ast.ExceptHandler) -> bool:
+    caught = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(kind is None or (isinstance(kind, ast.Name) and kind.id in {"Exception", "BaseException"}) for kind in caught)
+
+
+def _loaded_by(program: str, *names: str) -> list[str]:
+    code = f"{program}\nimport sys\nprint('loaded:', *sorted({set(names)!r} & set(sys.modules)))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.rpartition("loaded:")[2].split()
+
+
+def test_no_file_is_long() -> None:
+    """A file that does not fit one reading has more than one subject."""
+    lengths = {_where(path): len(path.read_text(encoding="utf-8").splitlines()) for path in _python_files("batchrun", "tests", "configs")}
+    assert {where: lines for where, lines in lengths.items() if lines > MAX_FILE_LINES} == {}
+
+
+def test_no_function_is_long() -> None:
+    """A function is read in one piece, its docstring aside."""
+    lengths = {
+        _where(path, function): _lines_without_docstring(function) for path in _python_files("batchrun") for function in _functions(path)
+    }
+    assert {where: lines for where, lines in lengths.items() if lines > MAX_FUNCTION_LINES} == {}
+
+
+def test_only_the_engine_catches_everything() -> None:
+    """Where user code is called, any exception is a failed item; anywhere else it is a fault that must be seen."""
+    broad = [
+        _where(path, node)
+        for path in _python_files("batchrun")
+        for node in _nodes(path)
+        if isinstance(node, ast.ExceptHandler) and _is_broad(node)
+    ]
+    assert len(broad) <= 1, broad
+    assert all(where.startswith("batchrun/engine/") for where in broad), broad
+
+
+def test_nothing_is_left_for_later() -> None:
+    """What is left to do is an open issue, not a comment."""
+    later = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
+    files = [*_python_files("batchrun", "tests", "configs", "sample_data"), ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / ".ci/run"]
+    assert [_where(path) for path in files if later.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_every_test_says_what_it_protects() -> None:
+    """A test that fails tells the reader why it is there."""
+    silent = [
+        _where(path, function)
+        for path in _python_files("tests")
+        for function in _functions(path)
+        if function.name.startswith("test_") and ast.get_docstring(function) is None
+    ]
+    assert silent == []
+
+
+def test_import_loads_no_heavy_library() -> None:
+    """`import batchrun` costs next to nothing until a name is used."""
+    assert _loaded_by("import batchrun", "httpx", "polars", "pyarrow", "pydantic") == []
+
+
+def test_help_loads_no_heavy_library() -> None:
+    """`batchrun --help` answers at once."""
+    program = "import sys\nfrom batchrun.cli import main\nsys.argv = ['batchrun', '--help']\ntry:\n    main()\nexcept SystemExit:\n    pass"
+    assert _loaded_by(program, "asyncio", "httpx", "polars", "pyarrow", "pydantic") == []
+
+
+def test_constraints_are_exact_and_complete() -> None:
+    """The same checkout installs the same versions everywhere, wherever packages come from."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not PIN.fullmatch(line)] == []
+    assert lines == sorted(lines, key=str.lower)
+
+    pinned = {_normal(line.partition("==")[0]) for line in lines}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    needed = {_normal(requirement) for requirement in [*project["dependencies"], *extras["test"], *extras["lint"]]}
+    assert needed - pinned == set()
+    assert "batchrun" not in pinned
+
+
+def _normal(requirement: str) -> str:
+    return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower().replace("_", "-")
