@@ -149,7 +149,7 @@ class Workflow:
     """At least one; the order does not matter, references decide."""
     output: Any = None
     """Template of the item's output; null: the output of the only last node, else `{node id: output}` of the last nodes."""
-    output_schema: dict[str, Any] | str | None = None
+    output_schema: dict[str, Any] | list[Any] | str | None = None
     """Type of the output column: `{label: string, score: float64}`; null: from the annotation, else JSON text."""
 
     def __post_init__(self) -> None:
