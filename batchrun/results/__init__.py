@@ -1,0 +1,24 @@
+"""The result table: finished items in, one Parquet file out, in order and complete."""
+
+from batchrun.results.exports import export_results
+from batchrun.results.failures import write_failures
+from batchrun.results.files import atomic_json
+from batchrun.results.reader import read_results, result_metadata, scan_results
+from batchrun.results.schema import RESULT_COLUMNS, ResultLayout
+from batchrun.results.totals import FailureGroup, NodeTotals, ResultTotals
+from batchrun.results.writer import ResultWriter
+
+__all__ = [
+    "RESULT_COLUMNS",
+    "FailureGroup",
+    "NodeTotals",
+    "ResultLayout",
+    "ResultTotals",
+    "ResultWriter",
+    "atomic_json",
+    "export_results",
+    "read_results",
+    "result_metadata",
+    "scan_results",
+    "write_failures",
+]

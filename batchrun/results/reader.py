@@ -1,0 +1,72 @@
+"""Reading the result of an execution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchrun.core.errors import ExecutionError
+
+RESULT_FILE = "results.parquet"
+
+_BATCH_ROWS = 8192
+
+
+def read_results(folder: Path) -> pa.Table:
+    """The whole result in memory. The metadata of the file is the metadata of the table's schema.
+
+    Raises:
+        ExecutionError: there is no readable result in the folder.
+    """
+    with _opened(folder) as file:
+        return file.read()
+
+
+def scan_results(folder: Path) -> pl.LazyFrame:
+    """The result as a polars query, read when it is collected.
+
+    Raises:
+        ExecutionError: there is no readable result in the folder.
+    """
+    _opened(folder).close()
+    return pl.scan_parquet(folder / RESULT_FILE)
+
+
+def result_metadata(folder: Path) -> dict[str, str]:
+    """The metadata of the result file: what the execution was, and its counters.
+
+    Raises:
+        ExecutionError: there is no readable result in the folder.
+    """
+    with _opened(folder) as file:
+        return {key.decode(): value.decode() for key, value in file.metadata.metadata.items() if key != b"ARROW:schema"}
+
+
+def iter_results(folder: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The result in order, a few thousand rows at a time; at least one batch, so that the columns are known.
+
+    Args:
+        folder: the execution's folder.
+        columns: the columns to read; null: all.
+
+    Raises:
+        ExecutionError: there is no readable result in the folder.
+    """
+    with _opened(folder) as file:
+        if file.metadata.num_rows == 0:
+            yield pa.RecordBatch.from_pylist([], file.schema_arrow)
+        yield from file.iter_batches(_BATCH_ROWS, columns=columns)
+
+
+def _opened(folder: Path) -> pq.ParquetFile:
+    path = folder / RESULT_FILE
+    try:
+        return pq.ParquetFile(path, pre_buffer=False)  # reading ahead would hold the whole file in memory
+    except FileNotFoundError as error:
+        raise ExecutionError(f"there is no {path}: the execution has not ended, or this is not the folder of an execution") from error
+    except (OSError, pa.ArrowException) as error:
+        raise ExecutionError(f"cannot read {path}: {error}") from error

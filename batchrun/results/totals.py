@@ -1,0 +1,145 @@
+"""What became of all items: counters, per-node statistics and groups of failures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from operator import itemgetter
+
+import pyarrow as pa
+
+from batchrun.core.errors import ErrorRecord
+from batchrun.core.items import DONE_STATUSES, ITEM_STATUSES, ItemResult, ItemStatus
+
+_MAX_GROUPS = 100
+_NO_CALLS = (0, 0, 0.0, 0.0)
+_status = itemgetter(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTotals:
+    """One node over all items.
+
+    Attributes:
+        calls: items the node was run for.
+        attempts: calls made for them that were not throttled.
+        total_ms: sum of the durations of their last calls.
+        max_ms: the longest of them.
+    """
+
+    node_id: str
+    node_type: str
+    calls: int
+    attempts: int
+    completed: int
+    failed: int
+    skipped: int
+    total_ms: float
+    max_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureGroup:
+    """Failed items with the same error type at the same node.
+
+    Attributes:
+        error_type: class name; `other` for whatever comes after the first 100 groups.
+        node_id: null when the item failed outside of a node, and for `other`.
+        source_item_id: the first such item, as text.
+        message: its error message.
+    """
+
+    error_type: str
+    node_id: str | None
+    count: int
+    source_item_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultTotals:
+    """What became of the items so far. Nodes are in plan order, failures with the largest group first.
+
+    Attributes:
+        total_items: the sum of the five counters by status.
+        processed_items: items that are done: completed, failed or skipped.
+    """
+
+    total_items: int
+    processed_items: int
+    completed_items: int
+    failed_items: int
+    skipped_items: int
+    waiting_items: int
+    cancelled_items: int
+    nodes: tuple[NodeTotals, ...]
+    failures: tuple[FailureGroup, ...]
+
+    def counters(self) -> dict[str, int]:
+        """The counters by their names, which are also those in the metadata of the result file."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name.endswith("_items")}
+
+
+class Tally:
+    """Counts while results come in. One thread counts; `snapshot` may be called from any."""
+
+    def __init__(self, nodes: Sequence[tuple[str, str]]) -> None:
+        self._nodes = nodes
+        self._items: Counter[str] = Counter()
+        self._groups: dict[tuple[str, str | None], FailureGroup] = {}
+        self._calls: dict[tuple[str, str], tuple[int, int, float, float]] = {}
+
+    def add_results(self, results: Sequence[ItemResult]) -> None:
+        """Count items and group their failures."""
+        self._items.update(map(_status, results))
+        for result in results:
+            if result.error is not None:
+                self._add_failure(result.item.id, result.error)
+
+    def add_unfinished(self, status: ItemStatus, count: int) -> None:
+        """Count items that never ran."""
+        self._items[status] += count
+
+    def add_node_executions(self, batch: pa.RecordBatch) -> None:
+        """Count node executions, given as columns."""
+        columns = pa.Table.from_batches([batch.select(["node_id", "status", "attempts", "duration_ms"])])
+        measures = [([], "count_all"), ("attempts", "sum"), ("duration_ms", "sum"), ("duration_ms", "max")]
+        groups = columns.group_by(["node_id", "status"], use_threads=False).aggregate(measures)
+        for node_id, status, count, attempts, total_ms, max_ms in zip(*groups.to_pydict().values(), strict=True):
+            known = self._calls.get((node_id, status), _NO_CALLS)
+            self._calls[node_id, status] = (known[0] + count, known[1] + attempts, known[2] + total_ms, max(known[3], max_ms))
+
+    def snapshot(self) -> ResultTotals:
+        """The counts as they are now."""
+        items = dict(self._items)
+        return ResultTotals(
+            total_items=sum(items.values()),
+            processed_items=sum(items.get(status, 0) for status in DONE_STATUSES),
+            **{f"{status}_items": items.get(status, 0) for status in ITEM_STATUSES},
+            nodes=tuple(self._node(node_id, node_type) for node_id, node_type in self._nodes),
+            failures=tuple(sorted(dict(self._groups).values(), key=lambda group: -group.count)),
+        )
+
+    def _node(self, node_id: str, node_type: str) -> NodeTotals:
+        by_status = {status: self._calls.get((node_id, status), _NO_CALLS) for status in ITEM_STATUSES}
+        return NodeTotals(
+            node_id=node_id,
+            node_type=node_type,
+            calls=sum(calls for status, (calls, *_) in by_status.items() if status != "skipped"),
+            attempts=sum(attempts for _, attempts, _, _ in by_status.values()),
+            completed=by_status["completed"][0],
+            failed=by_status["failed"][0],
+            skipped=by_status["skipped"][0],
+            total_ms=sum(total_ms for _, _, total_ms, _ in by_status.values()),
+            max_ms=max(max_ms for _, _, _, max_ms in by_status.values()),
+        )
+
+    def _add_failure(self, item_id: object, error: ErrorRecord) -> None:
+        key = (error.type, error.node_id)
+        if key not in self._groups and len(self._groups) >= _MAX_GROUPS:
+            key = ("other", None)
+        group = self._groups.get(key)
+        if group is None:
+            group = FailureGroup(error_type=key[0], node_id=key[1], count=0, source_item_id=str(item_id), message=error.message)
+        self._groups[key] = replace(group, count=group.count + 1)
