@@ -1,0 +1,75 @@
+"""The check of the id column: never null, never twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import polars as pl
+
+from batchrun.core.errors import JobError, Problem
+
+_EXAMPLES = 3
+
+
+class IdCheck:
+    """Takes the ids of all items frame by frame and keeps eight bytes of each.
+
+    Equal hashes are only a suspicion: the rows concerned are read again and compared.
+    """
+
+    def __init__(self, name: str, position: str) -> None:
+        self._name, self._position = name, position
+        self._hashes: list[pl.Series] = []
+        self._nulls: list[int] = []
+        self._null_count = 0
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Take the ids of some items."""
+        ids = frame[self._name]
+        if ids.null_count():
+            self._null_count += ids.null_count()
+            self._nulls += frame[self._position].filter(ids.is_null()).head(_EXAMPLES).to_list()
+        self._hashes.append(_hashes(ids))
+
+    def finish(self, read_again: Callable[[], Iterable[pl.DataFrame]]) -> None:
+        """Refuse null and repeated ids.
+
+        Raises:
+            JobError: with examples.
+        """
+        if self._null_count:
+            rows = ", ".join(map(str, self._nulls[:_EXAMPLES]))
+            raise self._refusal(f'"{self._name}" is null in {self._null_count:,} rows, for example in rows {rows} (item_index)')
+        hashes = pl.concat(self._hashes).sort() if self._hashes else pl.Series(dtype=pl.UInt64)
+        self._hashes.clear()
+        repeated = hashes.filter(hashes == hashes.shift(1))
+        suspects = repeated.unique()
+        for start in range(0, len(suspects), _EXAMPLES):
+            twice = self._repeated(suspects.slice(start, _EXAMPLES), read_again())
+            if twice:
+                examples = "; ".join(f"{value!r} in rows {', '.join(map(str, rows))}" for value, rows in twice.items())
+                raise self._refusal(
+                    f'"{self._name}" is not unique: {len(repeated):,} rows repeat an earlier value, for example {examples} (item_index)'
+                )
+
+    def _repeated(self, suspects: pl.Series, frames: Iterable[pl.DataFrame]) -> dict[Any, list[int]]:
+        places: dict[Any, list[int]] = {}
+        for frame in frames:
+            hit = frame.filter(_hashes(frame[self._name]).is_in(suspects))
+            for value, row in zip(hit[self._name].to_list(), hit[self._position].to_list(), strict=True):
+                rows = places.setdefault(value, [])
+                if len(rows) < _EXAMPLES:
+                    rows.append(row)
+            if sum(len(rows) > 1 for rows in places.values()) == len(suspects):
+                break
+        return {value: rows for value, rows in places.items() if len(rows) > 1}
+
+    def _refusal(self, message: str) -> JobError:
+        return JobError([Problem(("dataset", "id"), message)])
+
+
+def _hashes(ids: pl.Series) -> pl.Series:
+    # The codes of a category differ from frame to frame, its text does not.
+    plain = ids.cast(pl.String) if ids.dtype in (pl.Categorical, pl.Enum) else ids
+    return plain.hash()

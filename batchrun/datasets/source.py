@@ -1,0 +1,215 @@
+"""A dataset that was found and checked, and how its items are loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from batchrun.core.errors import JobError, Problem
+from batchrun.core.job import Dataset
+from batchrun.datasets.checks import added_columns, cast_columns, declared_types, filter_of, name_problems, visible_columns
+from batchrun.datasets.convert import bad_rows, copies
+from batchrun.datasets.discover import DataFile, find_files
+from batchrun.datasets.expressions import conjuncts, unknown_column
+from batchrun.datasets.layout import Layout, inspect, partitions
+from batchrun.datasets.loaded import Loaded
+from batchrun.datasets.parquet import ROW, ParquetTable, ReadFailed, scan
+from batchrun.datasets.scan import INDEX, Query, Scan
+from batchrun.datasets.schema import arrow_types, readable
+from batchrun.datasets.selection import check_casts, select_items
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checked:
+    """What `open_source` found out. `in_files` and `visible` are Arrow types."""
+
+    dataset: Dataset
+    files: tuple[DataFile, ...]
+    layout: Layout
+    query: Query
+    declared: Mapping[str, pl.DataType]
+    in_files: Mapping[str, pa.DataType]
+    visible: Mapping[str, pa.DataType]
+
+
+class Source:
+    """A dataset whose files were found and whose options make sense.
+
+    Attributes:
+        files: its files, sorted by their path inside the dataset.
+        columns: the readable type of every column the workflow may read.
+    """
+
+    def __init__(self, checked: _Checked) -> None:
+        self._checked = checked
+        self.files = tuple(file.path for file in checked.files)
+        self.columns = {name: readable(kind) for name, kind in checked.visible.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies the content: a hash of the files' paths inside the dataset, their sizes and their bytes.
+
+        Raises:
+            JobError: a file cannot be read any more.
+        """
+        files = self._checked.files
+        with ThreadPoolExecutor() as threads:
+            digests = list(threads.map(_digest, files))
+        parts = [[file.relative, file.size_bytes, digest] for file, digest in zip(files, digests, strict=True)]
+        return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+    def explain(self, columns: Sequence[str], keep: Sequence[str]) -> str:
+        """The optimised plan that reads the items: what polars filters and projects while it reads.
+
+        Args:
+            columns: the columns the workflow reads.
+            keep: the columns copied into the result.
+
+        Raises:
+            JobError: a column does not exist.
+        """
+        self._refuse_unknown(columns, keep)
+        checked, pruned = self._checked, self._pruned()
+        if checked.layout.table is not None:
+            first = next((at for at in range(len(self.files)) if at not in pruned), 0)
+            rows, note = scan(self.files[first]), f"{len(self.files) - len(pruned)} of {len(self.files)} files are read, each like this:"
+        else:
+            copy = io.BytesIO()
+            pl.DataFrame(schema=checked.layout.types).write_parquet(copy)
+            first, note = 0, f"{len(self.files)} files are copied to Parquet once; the copies are read like this:"
+            copy.seek(0)
+            rows = pl.scan_parquet(copy).with_row_index(ROW)
+        names = dict.fromkeys([*columns, *keep, *([checked.dataset.id] if checked.dataset.id is not None else [])])
+        return note + "\n" + checked.query.rows(rows, list(names), file=first, offset=0).explain()
+
+    def load(self, columns: Sequence[str], keep: Sequence[str], *, spool: Path, rejects: Path) -> Loaded:
+        """Find and count the items, and check their ids.
+
+        Args:
+            columns: the columns the workflow reads: the keys of `Item.data`.
+            keep: the columns copied into the result.
+            spool: a folder for copies of files that cannot be read in slices; it must stay for as long as items are read.
+            rejects: the Parquet file that CSV rows which do not parse are written to, if there are any.
+
+        Raises:
+            JobError: a column does not exist, an id is null or repeated, rows do not parse, or a file is damaged.
+        """
+        self._refuse_unknown(columns, keep)
+        checked = self._checked
+        dataset = checked.dataset
+        table, rejected = self._table(spool, rejects)
+        whole = Scan(table=table, query=checked.query, pruned=self._pruned())
+        try:
+            check_casts(whole, checked.declared)
+            items, blocks = select_items(whole, dataset)
+        except ReadFailed as error:
+            raise JobError([error.problem]) from error
+        types = {**checked.in_files, **checked.visible}
+        return Loaded(
+            total_items=blocks[-1].ordinal + blocks[-1].items if blocks else 0,
+            rejected_rows=rejected,
+            window_schema=pa.schema(
+                [
+                    ("source_item_id", pa.int64() if dataset.id is None else types[dataset.id]),
+                    ("item_index", pa.int64()),
+                    *((name, types[name]) for name in keep),
+                ]
+            ),
+            source_schema=pa.schema(list(checked.in_files.items())),
+            scan=items,
+            blocks=blocks,
+            id_column=dataset.id if dataset.id is not None else INDEX,
+            columns=tuple(columns),
+        )
+
+    def _table(self, spool: Path, rejects: Path) -> tuple[ParquetTable, int]:
+        checked, batches = self._checked, self._checked.layout.batches
+        if batches is None:
+            assert checked.layout.table is not None
+            return checked.layout.table, 0
+        schema = checked.layout.exact or pl.DataFrame(schema=checked.layout.types).to_arrow().schema
+        with bad_rows(rejects if checked.dataset.on_bad_rows == "reject" else None) as rows:
+            table = copies(checked.files, spool, schema, lambda file: batches(file, rows.add))
+        return table, rows.count
+
+    def _pruned(self) -> frozenset[int]:
+        """The files whose partition cannot pass the filter."""
+        query = self._checked.query
+        partition = set(query.constants.columns) - query.added.keys()
+        pruned: set[int] = set()
+        for part in conjuncts(query.where) if query.where is not None else ():
+            if part.meta.root_names() and set(part.meta.root_names()) <= partition:
+                passes = query.constants.select(part.alias("passes"))["passes"].fill_null(False)
+                pruned.update((~passes).arg_true())
+        return frozenset(pruned)
+
+    def _refuse_unknown(self, columns: Sequence[str], keep: Sequence[str]) -> None:
+        named = [(("workflow",), name) for name in columns] + [(("output", "keep"), name) for name in keep]
+        problems = [Problem(path, unknown_column(name, self.columns)) for path, name in named if name not in self.columns]
+        if problems:
+            raise JobError(problems)
+
+
+def open_source(dataset: Dataset, folder: Path) -> Source:
+    """Find a dataset's files and check what the job asks of them. Reads metadata and first rows only.
+
+    Args:
+        dataset: what is read, and which rows of it.
+        folder: what relative paths start from.
+
+    Raises:
+        JobError: with every problem found.
+
+    Example:
+        >>> open_source(Dataset(path="tickets.parquet", filter="priority <= 2"), Path("sample_data")).columns
+        {'ticket_id': 'string', 'priority': 'int64', 'body': 'string'}
+    """
+    declared, problems = declared_types(dataset)
+    try:
+        kind, files = find_files(dataset, folder)
+        layout = inspect(kind, files, dataset, declared)
+        constants = partitions(files, declared)
+    except JobError as error:
+        raise JobError([*problems, *error.problems]) from error
+    casts, impossible = cast_columns(layout.types, declared if layout.exact else {})
+    found = pl.DataFrame(schema=layout.types).select(casts.get(name, pl.col(name)) for name in layout.types).schema
+    in_files = {**found, **constants.schema}
+    problems += impossible
+    problems += [Problem(("dataset", "schema", name), unknown_column(name, in_files)) for name in declared if name not in in_files]
+    added, types, broken = added_columns(dataset, in_files)
+    where, refused = filter_of(dataset, types)
+    problems += [*broken, *refused, *name_problems(dataset, types)]
+    if problems:
+        raise JobError(problems)
+    query = Query(constants=constants, casts=casts, added=added, where=where)
+    exact = pa.schema([field for field in layout.exact or () if field.name not in declared and field.name not in constants.columns])
+    visible = visible_columns(dataset, types)
+    unchanged = pa.schema([field for field in exact if field.name not in added])
+    return Source(
+        _Checked(
+            dataset=dataset,
+            files=files,
+            layout=layout,
+            query=query,
+            declared=declared,
+            in_files=arrow_types(in_files, exact),
+            visible=arrow_types(visible, unchanged),
+        )
+    )
+
+
+def _digest(file: DataFile) -> str:
+    try:
+        with file.path.open("rb") as raw:
+            return hashlib.file_digest(raw, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError as error:
+        raise JobError([Problem(("dataset", "path"), f"{file.path} cannot be read: {error.strerror}")]) from error

@@ -1,0 +1,62 @@
+"""Files read from start to end within bounded memory: compressed or not, bytes or text of any encoding."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import lzma
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, TextIO, TypeVar, cast
+
+import pyarrow as pa
+
+from batchrun.datasets.discover import COMPRESSIONS, DataFile, bad_path
+
+MAX_LINE_CHARS = 16 * 2**20
+"""The longest line and the longest cell."""
+_MARK = "batchrun.mark"
+_MARKED = re.compile("[\udc00-\udcff]")
+_Part = TypeVar("_Part")
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_MARK, _mark)
+
+
+def reading(file: DataFile, parts: Iterator[_Part]) -> Iterator[_Part]:
+    """Parts of a file as they are read; damage to the file becomes a refusal that names it."""
+    try:
+        yield from parts
+    except (OSError, EOFError, lzma.LZMAError, pa.ArrowException) as error:
+        raise bad_path(f"{file.path} cannot be read: {error}") from error
+
+
+def open_bytes(file: DataFile) -> BinaryIO:
+    """The content of a file, decompressed as its suffix says."""
+    compression = COMPRESSIONS.get(file.path.suffix.lower())
+    if compression is None:
+        return file.path.open("rb")
+    if compression == "xz":
+        return cast("BinaryIO", lzma.open(file.path))
+    return cast("BinaryIO", pa.input_stream(str(file.path), compression=compression))
+
+
+def open_text(file: DataFile, encoding: str) -> TextIO:
+    """The text of a file. Bytes that are not valid in the encoding become marks instead of errors."""
+    return io.TextIOWrapper(open_bytes(file), encoding=encoding, errors=_MARK, newline="")
+
+
+def has_marks(text: str) -> bool:
+    """Whether the text stands for bytes that could not be decoded."""
+    return _MARKED.search(text) is not None
+
+
+def show_marks(text: str) -> str:
+    r"""The text with each undecodable byte as `\xff`, so that it can be stored and printed."""
+    return _MARKED.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", text)

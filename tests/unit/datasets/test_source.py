@@ -1,0 +1,360 @@
+"""Datasets opened, checked and loaded as a job does it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchrun.core.errors import ExecutionError, JobError
+from batchrun.core.job import Dataset, Sample
+from batchrun.datasets import Loaded, open_source
+
+FILTERS = {
+    "k > 2": pl.col("k") > 2,
+    "k IS NULL OR s LIKE 'a%'": pl.col("k").is_null() | pl.col("s").str.starts_with("a"),
+    "doubled < 6 AND s IN ('a', 'b')": (pl.col("k") * 2 < 6) & pl.col("s").is_in(["a", "b"]),
+    "k = 99": pl.lit(False),
+    "1 = 1": pl.lit(True),
+}
+
+
+def mixed(index: int, seed: int) -> int:
+    """SplitMix64, written down a second time."""
+    bits = 2**64 - 1
+    z = ((index + seed + 1) * 0x9E3779B97F4A7C15 + seed * 0xD1B54A32D192ED03) & bits
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & bits
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & bits
+    return z ^ (z >> 31)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A dataset of two files and what is asked of it."""
+
+    rows: list[tuple[int | None, str | None]]
+    cut: int
+    group_rows: int
+    suffix: str
+    where: str | None
+    sample: Sample | None
+    limit: int | None
+    split: int
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """All rows."""
+        return pl.DataFrame(self.rows, schema={"k": pl.Int64, "s": pl.String}, orient="row")
+
+    def write(self, folder: Path) -> None:
+        """The rows as two files."""
+        for number, part in enumerate((self.frame[: self.cut], self.frame[self.cut :])):
+            path = folder / f"part-{number}.{self.suffix}"
+            if self.suffix == "parquet":
+                pq.write_table(part.to_arrow(), path, row_group_size=self.group_rows)
+            elif self.suffix == "arrow":
+                part.write_ipc(path)
+            else:
+                path.write_text(part.write_ndjson() or "\n")
+
+    def expected(self) -> list[dict[str, Any]]:
+        """The rows that should become items, by way of one frame that holds everything."""
+        rows = self.frame.with_row_index("index").with_columns(doubled=pl.col("k") * 2)
+        kept = rows.filter(FILTERS[self.where] if self.where else True).to_dicts()
+        if self.sample is not None:
+            numbers = sorted(mixed(row["index"], self.sample.seed) for row in kept)
+            fraction = self.sample.fraction
+            chosen = numbers[: self.sample.n] if fraction is None else [number for number in numbers if number < fraction * 2**64]
+            kept = [row for row in kept if mixed(row["index"], self.sample.seed) in chosen]
+        return kept[: self.limit]
+
+
+cases = st.builds(
+    Case,
+    rows=st.lists(st.tuples(st.none() | st.integers(0, 5), st.none() | st.sampled_from(["a", "ab", "b", "é"])), max_size=40),
+    cut=st.integers(0, 40),
+    group_rows=st.integers(1, 15),
+    suffix=st.sampled_from(["parquet", "ndjson", "arrow"]),
+    where=st.none() | st.sampled_from(sorted(FILTERS)),
+    sample=st.none() | st.builds(Sample, fraction=st.floats(0, 1), seed=st.integers(-5, 5)) | st.builds(Sample, n=st.integers(0, 50)),
+    limit=st.none() | st.integers(0, 45),
+    split=st.integers(0, 45),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(case=cases)
+def test_items_are_what_one_frame_would_give(case: Case) -> None:
+    """Windows, files and row groups must never show: same rows, order, positions and values as one big query."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        case.write(folder)
+        options: dict[str, Any] = {"schema": {"k": "int64", "s": "string"}} if case.suffix == "ndjson" else {}
+        dataset = Dataset(path=".", filter=case.where, with_columns={"doubled": "k * 2"}, sample=case.sample, limit=case.limit, **options)
+        loaded = open_source(dataset, folder).load(["s", "doubled"], ["k"], spool=folder / "_spool", rejects=folder / "_rejects")
+        wanted = case.expected()
+        items = [item for window in loaded.windows() for item in window]
+        assert loaded.total_items == len(items)
+        assert [item.ordinal for item in items] == list(range(len(wanted)))
+        assert [(item.item_index, item.id) for item in items] == [(row["index"], row["index"]) for row in wanted]
+        assert [item.data for item in items] == [{"s": row["s"], "doubled": row["doubled"]} for row in wanted]
+        assert [item.window.columns["k"][item.row].as_py() for item in items] == [row["k"] for row in wanted]
+        remaining = pa.Table.from_batches(loaded.remaining(case.split), loaded.window_schema)
+        assert remaining["item_index"].to_pylist() == [row["index"] for row in wanted][case.split :]
+        some = wanted[::3]
+        rows = [row for batch in loaded.rows(pa.array([row["index"] for row in some], pa.int64())) for row in batch.to_pylist()]
+        assert rows == [{"item_index": row["index"], "k": row["k"], "s": row["s"]} for row in some]
+
+
+def odd_table() -> pa.Table:
+    """Columns of the types that get lost on the way most easily."""
+    moments = [dt.datetime(2026, 1, 1, 12, 30, 1), None, dt.datetime(1900, 1, 1)]
+    return pa.table(
+        {
+            "category": pa.array(["a", None, "b"]).dictionary_encode(),
+            "decimal": pa.array([Decimal("1.10"), None, Decimal("-3.33")], pa.decimal128(38, 2)),
+            "seconds": pa.array(moments, pa.timestamp("s")),
+            "zoned": pa.array(moments, pa.timestamp("ns", "Europe/Zurich")),
+            "time": pa.array([dt.time(1, 2, 3), None, dt.time(0)], pa.time32("s")),
+            "span": pa.array([dt.timedelta(days=1), None, dt.timedelta(0)], pa.duration("us")),
+            "list": pa.array([[1], None, []], pa.list_(pa.int32())),
+            "nested": pa.array([[{"a": 1, "b": {"c": "x"}}], None, []]),
+            "map": pa.array([[("a", 1)], None, []], pa.map_(pa.string(), pa.int64())),
+            "nothing": pa.nulls(3),
+            "bytes": pa.array([b"\xff", None, b""], pa.binary()),
+            "fixed": pa.array([b"abcd", None, b"efgh"], pa.binary(4)),
+            "large": pa.array([2**64 - 1, None, 0], pa.uint64()),
+            "view": pa.array(["longer than twelve bytes 🎉", None, ""], pa.string_view()),
+            "json": pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a": 1}', None, "1"])),
+            "weird name.with 🎉": pa.array([1.5, None, float("inf")]),
+        }
+    )
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_odd_columns_arrive_as_they_are(tmp_path: Path, load: Any, suffix: str) -> None:
+    """What the result copies must have the source's types and values, whatever they are."""
+    table = odd_table()
+    if suffix == "parquet":
+        pq.write_table(table, tmp_path / "odd.parquet")
+    else:
+        with pa.ipc.new_stream(tmp_path / "odd.arrow", table.schema) as writer:
+            writer.write_table(table)
+    names = table.schema.names
+    loaded = load(f"odd.{suffix}", keep=names)
+    plain = {"view": pa.string(), "json": pa.string()}
+    types = [plain.get(field.name, field.type) for field in table.schema]
+    if suffix == "parquet":
+        stored = pq.read_schema(tmp_path / "odd.parquet").types
+        types = [plain.get(name, kind) for name, kind in zip(names, stored, strict=True)]
+    assert loaded.window_schema.types[2:] == types
+    assert loaded.source_schema.types == types
+    [[first, second, _]] = loaded.windows()
+    for batch in (first.window.columns, *loaded.rows(pa.array([0, 1, 2], pa.int64()))):
+        for name in names:
+            kind = plain.get(name, table[name].type)
+            assert batch[name].cast(kind).to_pylist() == table[name].cast(kind).to_pylist()
+    assert first.data["nested"] == [{"a": 1, "b": {"c": "x"}}]
+    assert first.data["view"].endswith("🎉")
+    assert all(value is None for value in second.data.values())
+
+
+def test_a_thousand_columns_and_no_columns_at_all(tmp_path: Path, load: Any) -> None:
+    """Width is no problem, and a workflow that reads nothing still gets its items."""
+    pl.DataFrame({f"column_{at}": [at, at + 1] for at in range(1000)}).write_parquet(tmp_path / "wide.parquet")
+    [[first, _]] = load("wide.parquet", keep=["column_999"]).windows()
+    assert len(first.data) == 1000 and first.window.columns.num_columns == 3
+    [[first, second]] = load("wide.parquet", read=[]).windows()
+    assert (first.data, second.data) == ({}, {})
+
+
+@pytest.mark.parametrize("group_rows", [1000, 500, 100])
+def test_large_row_groups_are_read_batch_by_batch(tmp_path: Path, load: Any, group_rows: int) -> None:
+    """A row group of more than 64 MB must come out like a small one, position by position."""
+    bodies = [bytes([at % 251]) * 7 + at.to_bytes(3, "big") * 23_000 for at in range(1000)]
+    table = pa.table({"body": pa.array(bodies), "at": range(1000)})
+    pq.write_table(table, tmp_path / "large.parquet", row_group_size=group_rows, use_dictionary=False)
+    loaded = load("large.parquet", filter="at % 3 = 1", limit=300)
+    items = [item for window in loaded.windows() for item in window]
+    assert [item.item_index for item in items] == list(range(1, 900, 3))
+    assert all(item.data == {"body": bodies[item.item_index], "at": item.item_index} for item in items)
+    picked = pa.Table.from_batches(loaded.rows(pa.array([4, 700], pa.int64())))
+    assert picked["body"].to_pylist() == [bodies[4], bodies[700]]
+
+
+def test_files_polars_cannot_read_are_read_with_pyarrow(tmp_path: Path, load: Any) -> None:
+    """A column type polars does not have must not keep the other rows and columns from being read."""
+    amounts = [Decimal(at) / 100 for at in range(50)]
+    pq.write_table(pa.table({"amount": pa.array(amounts, pa.decimal256(50, 2)), "k": range(50)}), tmp_path / "a.parquet", row_group_size=7)
+    loaded = load("a.parquet", keep=["amount"], filter="k >= 10")
+    items = [item for window in loaded.windows() for item in window]
+    assert [item.data["amount"] for item in items] == amounts[10:]
+    assert loaded.window_schema.field("amount").type == pa.decimal256(50, 2)
+    assert items[0].window.columns["amount"][items[0].row].as_py() == amounts[items[0].item_index]
+
+
+def test_every_problem_is_reported_at_once(tmp_path: Path, refusal: Any) -> None:
+    """A job must not have to be corrected one mistake at a time."""
+    pl.DataFrame({"priority": [1], "body": ["x"], "tags": [["a"]], "day": [dt.date(2026, 1, 1)]}).write_parquet(tmp_path / "t.parquet")
+    message = refusal(
+        "t.parquet",
+        id="tags",
+        input_field="bdy",
+        filter="prioritty > 1",
+        with_columns={"words": "length(bod)", "tomorrow": "day + "},
+        columns=["priority", "boddy"],
+        schema={"priority": "itn64", "tags": "int64", "zzz": "string"},
+    )
+    assert message.splitlines() == [
+        'dataset.schema.priority: unknown type "itn64"; did you mean "int64"?',
+        "dataset.schema.tags: list<item: string> cannot become int64",
+        'dataset.schema.zzz: unknown column "zzz"; columns: body, day, priority, tags',
+        'dataset.with_columns.words: unknown column "bod"; did you mean "body"?',
+        "dataset.with_columns.tomorrow: unable to parse 'day + ' as Expr",
+        'dataset.filter: unknown column "prioritty"; did you mean "priority"?',
+        'dataset.columns[1]: unknown column "boddy"; did you mean "body"?',
+        'dataset.input_field: unknown column "bdy"; did you mean "body"?',
+        'dataset.id: "tags" is list<item: string>; an id is a text, a number or a date',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("prio", "must be true or false for each row, but is int64"),
+        ("prio >", "unable to parse"),
+        ('body = "x"', 'unknown column "x"; columns: body, day, prio; texts have single quotes'),
+        ("prio = 'high'", "cannot compare string with numeric type"),
+        ("day >= '2024-02-01'", "write DATE '2024-02-01'"),
+        ("day IN ('2024-02-01')", "write DATE '2024-02-01'"),
+        ("prio > AVG(prio)", "one row at a time"),
+        ("ROW_NUMBER() OVER (ORDER BY prio) = 1", "one row at a time"),
+        ("foo(prio)", "unsupported function 'foo'"),
+        ("body SIMILAR TO 'x'", "SimilarTo is not supported"),
+        ("prio IN (SELECT 1)", "sub-queries"),
+        ("body IN (FROM read_csv('/etc/hostname'))", "sub-queries"),
+        ("body = 'x'' (SELECT' OR prio IN (select * from t)", "sub-queries"),
+    ],
+)
+def test_a_bad_filter_is_refused_with_a_reason(tmp_path: Path, refusal: Any, expression: str, reason: str) -> None:
+    """The message must say what to write instead, and no expression may read a file."""
+    pl.DataFrame({"prio": [1], "body": ["x"], "day": [dt.date(2026, 1, 1)]}).write_parquet(tmp_path / "t.parquet")
+    message = refusal("t.parquet", filter=expression)
+    assert message.startswith("dataset.filter: ") and reason in message
+
+
+def test_computed_columns_come_before_the_filter_and_may_replace_a_column(tmp_path: Path, load: Any) -> None:
+    """The filter, the id and the workflow see the computed value; the source rows keep the original."""
+    pl.DataFrame({"a": ["x", "yy", "zzz"], "b": [1, 2, 3]}).write_parquet(tmp_path / "t.parquet")
+    loaded = load(
+        "t.parquet", id="a", with_columns={"a": "upper(a) || '!'", "n": "length(a)"}, columns=["b"], filter="a <> 'YY!' AND n > 0"
+    )
+    items = [item for window in loaded.windows() for item in window]
+    assert [(item.id, item.data) for item in items] == [("X!", {"a": "X!", "b": 1, "n": 1}), ("ZZZ!", {"a": "ZZZ!", "b": 3, "n": 3})]
+    [rows] = loaded.rows(pa.array([2], pa.int64()))
+    assert rows.to_pylist() == [{"item_index": 2, "a": "zzz", "b": 3}]
+
+
+@pytest.mark.parametrize("dtype", [pl.String, pl.Categorical, pl.Int64, pl.Date, pl.Decimal(10, 2)])
+def test_repeated_ids_are_found_wherever_they_are(tmp_path: Path, load: Any, refusal: Any, dtype: Any) -> None:
+    """Two rows with one id would overwrite each other in every join; the message must name both rows."""
+    numbers = [*range(300), 17, *range(300, 500), 17, 450]
+    values: list[Any] = [dt.date(2000, 1, 1) + dt.timedelta(at) for at in numbers] if dtype == pl.Date else [str(at) for at in numbers]
+    ids = pl.Series(values, dtype=pl.Date) if dtype == pl.Date else pl.Series(values).cast(dtype)
+    pl.DataFrame({"key": ids, "at": range(len(numbers))}).write_parquet(tmp_path / "t.parquet", row_group_size=64)
+    message = refusal("t.parquet", id="key")
+    assert message.startswith('dataset.id: "key" is not unique: 3 rows repeat an earlier value, for example ')
+    assert "in rows 17, 300, 501" in message and "in rows 451, 502" in message
+    loaded = load("t.parquet", id="key", read=["at"], filter="at < 300")
+    assert loaded.total_items == 300
+    assert [item.id for window in loaded.windows() for item in window] == ids[:300].to_list()
+
+
+def test_null_ids_are_refused_with_their_rows(tmp_path: Path, refusal: Any) -> None:
+    """A row without an id cannot be found again in the result."""
+    pl.DataFrame({"key": ["a", None, "b", None]}).write_parquet(tmp_path / "t.parquet")
+    assert refusal("t.parquet", id="key") == 'dataset.id: "key" is null in 2 rows, for example in rows 1, 3 (item_index)'
+
+
+def test_declared_types_are_strict_casts(tmp_path: Path, load: Any, refusal: Any) -> None:
+    """A value that the declared type cannot hold is a refusal with an example, never a null or a cut-off number."""
+    frame = pl.DataFrame({"day": ["2026-01-31", None], "n": [1.0, 2.5], "flag": ["TRUE", "false"], "big": [300, 1]})
+    frame.write_parquet(tmp_path / "t.parquet")
+    loaded = load(
+        "t.parquet", schema={"day": "date", "flag": "bool", "big": "decimal(5, 2)"}, filter="day < DATE '2026-02-01'", keep=["day"]
+    )
+    [[item]] = loaded.windows()
+    assert item.data == {"day": dt.date(2026, 1, 31), "n": 1.0, "flag": True, "big": Decimal("300.00")}
+    assert loaded.window_schema.field("day").type == loaded.source_schema.field("day").type == pa.date32()
+    assert refusal("t.parquet", schema={"n": "int64", "big": "int8"}).splitlines() == [
+        "dataset.schema.n: 1 values are not int64, for example 2.5 in row 1 (item_index)",
+        "dataset.schema.big: 1 values are not int8, for example 300 in row 0 (item_index)",
+    ]
+
+
+def test_the_plan_shows_what_is_pushed_into_the_scan(tmp_path: Path) -> None:
+    """Filter and projection must reach the file, and partitions that cannot match must not be read."""
+    for year in (2025, 2026):
+        (tmp_path / f"year={year}").mkdir()
+        pl.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": [0, 0]}).write_parquet(tmp_path / f"year={year}" / "p.parquet")
+    unread = tmp_path / "year=2025" / "p.parquet"
+    unread.write_bytes(unread.read_bytes()[:4] + b"\xff" * 100 + unread.read_bytes()[104:])
+    source = open_source(Dataset(path=".", filter="year = 2026 AND a > 1"), tmp_path)
+    plan = source.explain(["b"], [])
+    assert "1 of 2 files" in plan and "year=2026" in plan
+    assert 'SELECTION: col("a") > 1' in plan and "PROJECT 2/3 COLUMNS" in plan
+    loaded = source.load(["b", "year"], [], spool=tmp_path / "_s", rejects=tmp_path / "_r")
+    [[item]] = loaded.windows()
+    assert (item.item_index, item.data) == (3, {"b": "y", "year": 2026})
+    pl.DataFrame({"a": [1]}).write_csv(tmp_path / "_t.csv")
+    assert "SELECTION" in open_source(Dataset(path="_t.csv", filter="a > 1"), tmp_path).explain(["a"], [])
+
+
+def test_a_file_that_breaks_while_items_are_read_is_an_execution_error(tmp_path: Path, load: Any) -> None:
+    """Items read so far stay good, and the message names the file."""
+    pq.write_table(pa.table({"a": range(100_000), "b": [str(at) for at in range(100_000)]}), tmp_path / "t.parquet", compression="none")
+    loaded: Loaded = load("t.parquet")
+    content = bytearray((tmp_path / "t.parquet").read_bytes())
+    content[4 : len(content) - 5000] = b"\xff" * (len(content) - 5004)
+    (tmp_path / "t.parquet").write_bytes(content)
+    with pytest.raises(ExecutionError, match=r"t\.parquet cannot be read"):
+        list(loaded.windows())
+
+
+def test_a_computed_value_that_fails_names_the_expression(tmp_path: Path, refusal: Any) -> None:
+    """A filter that cannot be computed for some row is a mistake of the job, not of the file."""
+    pl.DataFrame({"a": ["1", "x"]}).write_parquet(tmp_path / "t.parquet")
+    message = refusal("t.parquet", filter="CAST(a AS INTEGER) > 0")
+    assert message.startswith("dataset.filter: fails in ") and "x" in message
+
+
+def test_the_fingerprint_follows_content_and_names_only(tmp_path: Path) -> None:
+    """The same files elsewhere are the same version; another byte or another name is another version."""
+
+    def fingerprint(folder: str, names: list[str], value: int = 1) -> str:
+        (tmp_path / folder).mkdir()
+        for name in names:
+            pl.DataFrame({"a": [value]}).write_csv(tmp_path / folder / name)
+        return open_source(Dataset(path=folder), tmp_path).fingerprint
+
+    first = fingerprint("one", ["a.csv", "b.csv"])
+    assert first == fingerprint("two", ["a.csv", "b.csv"])
+    assert len({first, fingerprint("three", ["a.csv", "c.csv"]), fingerprint("four", ["a.csv", "b.csv"], value=2)}) == 3
+
+
+def test_unknown_columns_of_the_workflow_are_refused(tmp_path: Path, refusal: Any) -> None:
+    """The last line of defence when names come from code instead of a checked job file."""
+    pl.DataFrame({"body": ["x"]}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(JobError, match="did you mean"):
+        open_source(Dataset(path="t.parquet"), tmp_path).explain(["bodi"], [])
+    assert refusal("t.parquet", keep=["bodi"]) == 'output.keep: unknown column "bodi"; did you mean "body"?'
