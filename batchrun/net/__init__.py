@@ -1,0 +1,1 @@
+"""HTTP for node types: the transport, the client, addresses made from templates."""

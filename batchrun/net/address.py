@@ -1,0 +1,122 @@
+"""Addresses made from templates: item data may fill them in but never lead them elsewhere.
+
+The text of the job stays as it is written. What a template inserts is percent-encoded, slashes included, so it stays
+within its segment. A segment that data turns into nothing, `.` or `..` is refused: it would name another place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import accumulate, chain, takewhile
+from typing import NamedTuple, TypeAlias
+from urllib.parse import quote, unquote
+
+import httpx
+
+from batchrun.core.errors import AddressRefused
+from batchrun.net.parts import text_of
+from batchrun.workflow.node import NodeCompiler
+from batchrun.workflow.scope import Scope
+from batchrun.workflow.templates import TemplateEngine, TemplateMistake, is_template
+
+Address: TypeAlias = Callable[[Scope], str]
+"""Gives the address for one item. Raises `NodeError`s only."""
+
+# Quoted text may hold }} without ending the expression.
+_EXPRESSION = re.compile(r"""(\{\{(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^"'])*?\}\})""", re.DOTALL)
+_WITH_HOST = re.compile(r"https?://[^/?#]+(?P<end>[/?#])?", re.IGNORECASE)
+_ELSEWHERE = ("", ".", "..")
+
+
+def compile_path(text: str, compiler: NodeCompiler, *path: str | int) -> Address | None:
+    """Compile a path, query allowed, that is appended to a base address. Null when a problem was reported."""
+    parts = _split(text, compiler, path)
+    return None if parts is None else _fill(parts, compiler, path)
+
+
+def compile_url(text: str, compiler: NodeCompiler, *path: str | int) -> Address | None:
+    """Compile a complete URL whose scheme and host are literal or come from `vars`. Null when a problem was reported."""
+    parts = _split(text, compiler, path)
+    if parts is None:
+        return None
+    constants = len(list(takewhile(_is_constant, parts.expressions)))
+    head_parts = chain.from_iterable(zip(parts.literals, [*parts.expressions[:constants], ""], strict=False))
+    head = compiler.constant("".join(head_parts), *path)
+    rest = _Parts([head, *parts.literals[constants + 1 :]], parts.expressions[constants:])
+    with_host = _WITH_HOST.match(head)
+    if rest.expressions and not (with_host and with_host["end"]):
+        compiler.problem(
+            "the host must be literal or come from vars, not from item data; "
+            "name the service under resources and give resource and path instead",
+            *path,
+        )
+        return None
+    problem = address_problem(head)
+    if problem:
+        compiler.problem(problem, *path)
+        return None
+    return _fill(rest, compiler, path)
+
+
+def address_problem(address: str) -> str | None:
+    """What is wrong with a complete address, else null."""
+    try:
+        url = httpx.URL(address)
+    except httpx.InvalidURL as error:
+        return f"is not an address: {error}"
+    if url.scheme not in ("http", "https") or not url.host:
+        return f"must be http://host… or https://host…, got {address!r}"
+    if url.userinfo:
+        return "must not hold a user or password; send them in an Authorization header"
+    return None
+
+
+class _Parts(NamedTuple):
+    """An address cut at its expressions; there is one literal more than there are expressions."""
+
+    literals: list[str]
+    expressions: list[str]
+
+
+def _split(text: str, compiler: NodeCompiler, path: Sequence[str | int]) -> _Parts | None:
+    pieces = _EXPRESSION.split(text)
+    literals, expressions = pieces[0::2], pieces[1::2]
+    if any(map(is_template, literals)):
+        compiler.problem("may hold {{ expressions }} only; a condition is written {{ a if b else c }}", *path)
+        return None
+    if any("#" in literal for literal in literals):
+        compiler.problem("must not have a #fragment, which is never sent; write %23 for the character itself", *path)
+        return None
+    return _Parts(literals, expressions)
+
+
+def _is_constant(expression: str) -> bool:
+    try:
+        names = TemplateEngine().text(expression).names
+    except TemplateMistake:
+        return False
+    return all(name[0] == "vars" for name in names)
+
+
+def _fill(parts: _Parts, compiler: NodeCompiler, path: Sequence[str | int]) -> Address:
+    literals, expressions = parts
+    renders = [compiler.template(expression, *path) for expression in expressions]
+    if not renders:
+        return lambda _scope: literals[0]
+    # Values never bring a slash or a question mark of their own, so the segments they land in are known.
+    filled_segments = {before.count("/") for before in accumulate(literals[:-1]) if "?" not in before}
+
+    def address(scope: Scope) -> str:
+        values = [quote(text_of(render(scope), name), safe="") for render, name in zip(renders, expressions, strict=True)]
+        filled = "".join(chain.from_iterable(zip(literals, [*values, ""], strict=True)))
+        segments = filled.partition("?")[0].split("/")
+        for number in filled_segments:
+            if unquote(segments[number]) in _ELSEWHERE:
+                raise AddressRefused(
+                    f"item data makes a part of the address {filled!r} empty, '.' or '..', which would name another place; "
+                    f"it comes from {', '.join(expressions)}"
+                )
+        return filled
+
+    return address

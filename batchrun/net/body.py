@@ -1,0 +1,101 @@
+"""Reading the body of an answer with a bound on memory, compressed or not."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterable
+from typing import cast
+
+import httpx
+
+from batchrun.core.errors import ResponseError
+
+ACCEPT_ENCODING = "gzip, deflate"
+"""The compressions that can be read."""
+
+_GZIP = ("gzip", "x-gzip")
+_PLAIN = ("", "identity")
+# Small, because what follows a finished gzip member is copied: thousands of empty members in one large slice would be slow.
+_SLICE_BYTES = 16_384
+
+
+class TooLarge(ResponseError):
+    """An answer is larger than the caller takes. `start` holds the first `max_bytes` of it."""
+
+    def __init__(self, max_bytes: int, start: bytes) -> None:
+        super().__init__(f"the body has more than {max_bytes} bytes")
+        self.start = start
+
+
+async def read_body(response: httpx.Response, max_bytes: int) -> bytes:
+    """The whole decompressed body of a response whose stream was not read yet.
+
+    Memory stays below twice `max_bytes` plus one chunk from the network, also when a small body decompresses to a huge one.
+
+    Raises:
+        TooLarge: the body has more than `max_bytes`, decompressed.
+        ResponseError: the body is compressed in a way that cannot be read, or its compression is broken.
+        httpx.TransportError: the connection broke or went silent.
+    """
+    coding = _coding(response)
+    decompressor = None if coding in _PLAIN else _Decompressor(coding)
+    parts: list[bytes] = []
+    room = max_bytes
+    # Not response.aiter_bytes(): that one decompresses without a bound.
+    async for chunk in cast("AsyncIterable[bytes]", response.stream):
+        part = chunk if decompressor is None else decompressor.feed(chunk, room + 1)
+        parts.append(part)
+        room -= len(part)
+        if room < 0:
+            raise TooLarge(max_bytes, b"".join(parts)[:max_bytes])
+    if decompressor is not None and decompressor.is_cut_off:
+        raise ResponseError(f"the {coding} body is cut off")
+    return b"".join(parts)
+
+
+def _coding(response: httpx.Response) -> str:
+    # Looking into the raw headers takes a tenth of headers.get().
+    found = [value for name, value in response.headers.raw if name.lower() == b"content-encoding"]
+    return b",".join(found).decode("latin-1").strip().lower()
+
+
+class _Decompressor:
+    """One body's worth of gzip or deflate."""
+
+    def __init__(self, coding: str) -> None:
+        if coding not in (*_GZIP, "deflate"):
+            raise ResponseError(
+                f"the body is compressed as {coding!r}; what can be read is {ACCEPT_ENCODING}, so ask for that in Accept-Encoding"
+            )
+        self._coding = coding
+        self._stream: zlib._Decompress | None = None
+
+    @property
+    def is_cut_off(self) -> bool:
+        return self._stream is not None and not self._stream.eof
+
+    def feed(self, data: bytes, max_bytes: int) -> bytes:
+        """The next decompressed bytes. As soon as there are `max_bytes` of them, the rest is given up."""
+        found = bytearray()
+        try:
+            for start in range(0, len(data), _SLICE_BYTES):
+                rest = data[start : start + _SLICE_BYTES]
+                while rest and len(found) < max_bytes:
+                    stream = self._open(rest[0])
+                    found += stream.decompress(rest, max_bytes - len(found))
+                    rest = stream.unused_data
+        except zlib.error as error:
+            raise ResponseError(f"the body is not valid {self._coding}: {error}") from error
+        return bytes(found)
+
+    def _open(self, first_byte: int) -> zlib._Decompress:
+        if self._stream is None or self._stream.eof:
+            if self._coding in _GZIP:
+                window_bits = 31
+            elif self._stream is None:
+                # "deflate" means zlib, yet some services send it without the zlib header, whose low four bits are always 8.
+                window_bits = 15 if first_byte & 0x0F == 8 else -15
+            else:
+                raise ResponseError("there is data after the end of the deflate body")
+            self._stream = zlib.decompressobj(window_bits)
+        return self._stream
