@@ -1,0 +1,73 @@
+"""The command line. Only click is loaded until a command runs: `--help` must be instant."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from batchrun.core.errors import BatchrunError, JobError
+from batchrun.version import VERSION
+
+_COMMANDS = {
+    "run": "Run a job.",
+    "validate": "Check a job without running it.",
+    "plan": "Show what a job would read and do.",
+    "results": "Show, filter or export the result of an execution.",
+    "schema": "Print the JSON Schema of the job file.",
+    "init": "Write a starter job file.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Commands whose modules are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"batchrun.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="batchrun")
+def cli() -> None:
+    """Run every item of a dataset through a workflow and get back one Arrow row per item.
+
+    Exit codes: 0 all items completed; 3 some items failed; 4 paused or waiting; 1 failed or cancelled; 2 the job is invalid;
+    130 stopped by a signal.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except JobError as error:
+        click.echo(error, err=True)
+        sys.exit(2)
+    except BatchrunError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo("aborted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has closed it. Standard output must not be flushed into it again at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,68 @@
+"""`batchrun results`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from batchrun.cli.folders import execution_folder
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_CELL_CHARS = 60
+_NOT_SHOWN = {"started_at", "completed_at", "reused_from", "node_executions"}
+
+
+@click.command("results")
+@click.argument("execution", default="latest")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder with the executions.")
+@click.option("--head", type=click.IntRange(min=0), default=10, show_default=True, help="Rows to show.")
+@click.option("--filter", "filter_", metavar="SQL", help="SQL expression over the result's columns: \"error.type = 'Timeout'\".")
+@click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines, with all columns.")
+@click.option("--export", "formats", type=click.Choice(["csv", "ndjson", "arrow"]), multiple=True, help="Write all rows to a file instead.")
+@click.option("--to", "target", type=click.Path(path_type=Path, file_okay=False), help="Folder for exports; default: the execution's.")
+def command(  # noqa: PLR0913 - one parameter per option
+    execution: str, *, runs: Path, head: int, filter_: str | None, as_json: bool, formats: tuple[str, ...], target: Path | None
+) -> None:
+    """Show, filter or export the result of EXECUTION: an id, the beginning of one, a folder, or "latest" (default)."""
+    from batchrun.results import export_results, query_results
+    from batchrun.workflow.encoding import encode
+
+    folder = execution_folder(execution, runs)
+    if formats:
+        for path in export_results(folder, formats, target, filter_):
+            click.echo(path)
+        return
+    frame = query_results(folder, filter_).head(head).collect()
+    if as_json:
+        for row in frame.iter_rows(named=True):
+            click.echo(encode(row))
+        return
+    click.echo(_table(frame))
+
+
+def _table(frame: pl.DataFrame) -> str:
+    """Rows for people: one line each, without the columns that only programs need."""
+    rows = [[name for name in frame.columns if name not in _NOT_SHOWN]]
+    for row in frame.iter_rows(named=True):
+        rows.append([_cell(name, row[name]) for name in rows[0]])
+    widths = [max(len(line[column]) for line in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in rows)
+
+
+def _cell(name: str, value: object) -> str:
+    from batchrun.workflow.encoding import encode
+
+    if value is None:
+        return "-"
+    if name == "error" and isinstance(value, dict):
+        text = f"{value['type']}: {value['message']}"
+    elif isinstance(value, float):
+        text = f"{value:.3f}"
+    else:
+        text = value if isinstance(value, str) else encode(value).decode()
+    line = "".join(character if character.isprintable() else " " for character in text)
+    return line if len(line) <= _CELL_CHARS else f"{line[: _CELL_CHARS - 1]}…"

@@ -1,0 +1,70 @@
+"""The few lines at the end of a run: counts, slow nodes, failures by type, and where the files are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchrun.client import Execution
+
+_MOST_ROWS = 8
+_MESSAGE_CHARS = 100
+
+
+def summary(execution: Execution) -> str:
+    """The summary of an execution that ended."""
+    return "\n".join(_lines(execution))
+
+
+def _lines(execution: Execution) -> Iterator[str]:
+    progress = execution.progress
+    yield ""
+    yield f"{execution.id} {execution.status} in {execution.duration_seconds:,.1f} s" + (f": {execution.error}" if execution.error else "")
+    counts = {
+        "completed": progress.completed_items,
+        "failed": progress.failed_items,
+        "skipped": progress.skipped_items,
+        "not run": progress.total_items - progress.processed_items,
+    }
+    shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "completed")
+    yield f"{progress.total_items:,} items: {shown}"
+    totals = execution.totals
+    if totals is not None:
+        nodes = sorted(totals.nodes, key=lambda node: node.total_ms, reverse=True)[:_MOST_ROWS]
+        if nodes:
+            rows = [
+                (node.node_id, f"{node.calls:,}", f"{node.failed:,}", f"{node.total_ms / max(node.calls, 1):,.3f}", f"{node.max_ms:,.1f}")
+                for node in nodes
+            ]
+            yield from _table(("node", "calls", "failed", "mean ms", "max ms"), rows)
+        if totals.failures:
+            failures = totals.failures[:_MOST_ROWS]
+            rows_of_failures = [
+                (group.error_type, group.node_id or "(output)", f"{group.count:,}", f"{group.source_item_id}: {_short(group.message)}")
+                for group in failures
+            ]
+            yield from _table(("error", "node", "items", "example"), rows_of_failures)
+    yield ""
+    for file in ("results.parquet", "failures.parquet", "rejects.parquet"):
+        if (execution.folder / file).exists():
+            yield _near(execution.folder / file)
+
+
+def _near(path: Path) -> str:
+    """The path as it is written in the working directory."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _short(message: str) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}…"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    yield ""
+    for row in (header, *rows):
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

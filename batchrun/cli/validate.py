@@ -1,0 +1,20 @@
+"""`batchrun validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from batchrun.cli.options import job_options, overrides_of
+
+
+@click.command("validate")
+@job_options
+def command(job: Path, *, settings: tuple[str, ...], filter_: str | None, limit: int | None) -> None:
+    """Check JOB, its dataset and its workflow, without running anything. Every mistake is reported."""
+    from batchrun.execution import prepare
+
+    prepared = prepare(job, overrides_of(settings, filter_, limit))
+    nodes = ", ".join(step.id for step in prepared.plan.steps)
+    click.echo(f"{job}: valid; {len(prepared.source.columns)} columns, nodes: {nodes}", err=True)

@@ -1,0 +1,94 @@
+"""Preparing a job: everything that can be checked before the first item is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchrun.config import load_job, locate
+from batchrun.core.errors import JobError, Problem, known_values
+from batchrun.core.job import Job, LoadedJob
+from batchrun.datasets import Source, open_source
+from batchrun.results import RESULT_COLUMNS
+from batchrun.workflow.compiler import Surroundings, compile_workflow
+from batchrun.workflow.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A job that was checked against its dataset, ready to run."""
+
+    loaded: LoadedJob
+    source: Source
+    plan: Plan
+
+    @property
+    def keep(self) -> tuple[str, ...]:
+        """The source columns copied into the result."""
+        return self.loaded.job.output.keep
+
+    def explain(self) -> str:
+        """What the scan reads and where the filter is applied, in polars' words."""
+        return self.source.explain(self.plan.columns, self.keep)
+
+
+def prepare(source: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] = (), *, folder: Path | None = None) -> Prepared:
+    """Load and check a job, its dataset and its workflow.
+
+    Raises:
+        JobError: with every mistake found, each with its place in the job file.
+    """
+    loaded = load_job(source, overrides, folder=folder)
+    _extend_path(loaded.folder)
+    problems: list[Problem] = []
+    dataset = None
+    try:
+        dataset = open_source(loaded.dataset, loaded.folder)
+    except JobError as error:
+        problems += error.problems
+    columns = tuple(dataset.columns) if dataset is not None else _AnyColumns()
+    problems += _keep_problems(loaded.job.output.keep, columns)
+    try:
+        plan = compile_workflow(
+            loaded.workflow,
+            Surroundings(
+                columns=columns,
+                input_field=loaded.dataset.input_field,
+                vars=loaded.job.vars,
+                resources=loaded.job.resources,
+                run=loaded.run,
+            ),
+        )
+    except JobError as error:
+        problems += error.problems
+    if problems or dataset is None:
+        raise locate(problems, loaded)
+    return Prepared(loaded=loaded, source=dataset, plan=plan)
+
+
+class _AnyColumns(tuple[str, ...]):
+    """The columns of a dataset that cannot be opened: its own mistake is reported, not one for each reference."""
+
+    __slots__ = ()
+
+    def __contains__(self, column: object) -> bool:
+        return True
+
+
+def _keep_problems(keep: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[Problem]:
+    for index, column in enumerate(keep):
+        path = ("output", "keep", index)
+        if column not in columns:
+            yield Problem(path, f'unknown column "{column}"; {known_values(column, columns, kind="columns")}')
+        elif column in RESULT_COLUMNS:
+            yield Problem(path, f'"{column}" is a column of the result itself; rename it with dataset.with_columns')
+
+
+def _extend_path(folder: Path) -> None:
+    # At the end, so that a file of the job can never take the place of an installed module.
+    for entry in (str(folder), str(Path.cwd())):
+        if entry not in sys.path:
+            sys.path.append(entry)

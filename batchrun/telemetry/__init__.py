@@ -1,0 +1,1 @@
+"""What an execution shows while it runs."""
