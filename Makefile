@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help run example-http test lint check bench clean
+.PHONY: help run example-http test lint check bench docs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
@@ -35,8 +35,13 @@ lint: $(VENV)/.installed-lint ## Check style, format, types and which room impor
 
 check: lint test ## Everything continuous integration runs
 
-bench: $(VENV)/.installed-test ## Measure items per second and memory
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/.installed-test ## Measure speed and memory: dispatch against a hand-written loop, waiting, peak memory
+	$(BIN)/python benchmarks/dispatch.py
+	$(BIN)/python benchmarks/waiting.py
+	$(BIN)/python benchmarks/memory.py
+
+docs: $(VENV)/.installed ## Write docs/reference/job-file.md from the code
+	$(BIN)/python -c "from batchrun.config import reference_page; print(reference_page(), end='')" > docs/reference/job-file.md
 
 clean: ## Remove the environment, caches and build output; results in runs/ stay
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
