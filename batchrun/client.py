@@ -35,12 +35,14 @@ class Execution:
         id: the execution id; it sorts by time.
         folder: where its files are.
         progress: its counters.
+        record: the content of its execution.json.
     """
 
-    def __init__(self, execution_id: str, folder: Path, outcome: Outcome, progress: Progress) -> None:
-        self.id = execution_id
-        self.folder = folder
-        self.progress = progress
+    def __init__(self, run: ExecutionRun, outcome: Outcome) -> None:
+        self.id = run.execution_id
+        self.folder = run.folder
+        self.progress: Progress = run.progress
+        self.record: Mapping[str, Any] = run.record
         self._outcome = outcome
 
     @property
@@ -119,6 +121,7 @@ def execute(job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] 
 
     Raises:
         JobError: the job is refused; the error holds every mistake found. Nothing was run.
+        ExecutionError: there is no space for a copy of the dataset. Nothing was run.
 
     Example:
         >>> execution = execute("configs/quickstart.yaml", overrides={"dataset.limit": 100})  # doctest: +SKIP
@@ -127,24 +130,25 @@ def execute(job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] 
     """
     execution_id = new_execution_id()
     spooled = _spool(job, execution_id) if isinstance(job, Job) and not isinstance(job.dataset, str | Path | Dataset) else None
+    outcome = None
     try:
         prepared = prepare(spooled[0] if spooled else job, overrides)
-    except JobError:
-        if spooled:
+        folder = spooled[1] if spooled else (prepared.loaded.folder / prepared.loaded.job.output.path / execution_id).resolve()
+        run = ExecutionRun(prepared, execution_id, folder, quiet=quiet)
+        outcome = _outside_of_loops(run)
+    finally:
+        if spooled and outcome is None:
             shutil.rmtree(spooled[1], ignore_errors=True)
-        raise
-    folder = spooled[1] if spooled else (prepared.loaded.folder / prepared.loaded.job.output.path / execution_id).resolve()
-    run = ExecutionRun(prepared, execution_id, folder, quiet=quiet)
-    return Execution(execution_id, folder, _outside_of_loops(run), run.progress)
+    return Execution(run, outcome)
 
 
-def map(function: Callable[..., Any], dataset: Any, *, parallelism: int = 16, quiet: bool = False, **sections: Any) -> Execution:
+def map(function: Callable[..., Any], dataset: Any, *, parallelism: int | None = None, quiet: bool = False, **sections: Any) -> Execution:
     """Run a function over every row of a dataset.
 
     Args:
         function: takes one item, a dict of the row's columns; sync or async.
         dataset: a path, a `Dataset` or a data frame.
-        parallelism: items worked on at once.
+        parallelism: items worked on at once; null: as `Run` says, 16 if it does not.
         quiet: show no progress.
         **sections: further fields of `Job`, such as `output=Output(keep=("name",))`.
 

@@ -111,7 +111,7 @@ def _run_batch(batch: pa.RecordBatch, index: int, schema: pa.Schema) -> pa.Recor
     count = batch.num_rows
     node_columns = {
         "node_id": pa.array([id for id, _ in _NODES] * count, pa.string()),
-        "node_type": pa.array([type for _, type in _NODES] * count, pa.string()),
+        "node_type": pa.array([node_type for _, node_type in _NODES] * count, pa.string()),
         "occurrence": pa.array([0] * (3 * count), pa.int32()),
         "status": pa.array(["completed"] * (3 * count), pa.string()),
         "attempts": pa.array([1] * (3 * count), pa.int32()),

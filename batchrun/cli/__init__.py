@@ -52,7 +52,8 @@ def main() -> NoReturn:
     """Run the command line and exit."""
     try:
         code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
+    except click.exceptions.Abort:  # click's word for KeyboardInterrupt
+        click.echo("aborted", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
@@ -61,13 +62,8 @@ def main() -> NoReturn:
         click.echo(error, err=True)
         sys.exit(2)
     except BatchrunError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"Error: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        click.echo("aborted", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has closed it. Standard output must not be flushed into it again at exit.
-        sys.stdout = None  # type: ignore[assignment]
+    except SystemExit:  # click's way out when whoever reads our output has closed it, which is no failure
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -25,23 +25,44 @@ _NOT_SHOWN = {"started_at", "completed_at", "reused_from", "node_executions"}
 @click.option("--export", "formats", type=click.Choice(["csv", "ndjson", "arrow"]), multiple=True, help="Write all rows to a file instead.")
 @click.option("--to", "target", type=click.Path(path_type=Path, file_okay=False), help="Folder for exports; default: the execution's.")
 def command(  # noqa: PLR0913 - one parameter per option
-    execution: str, *, runs: Path, head: int, filter_: str | None, as_json: bool, formats: tuple[str, ...], target: Path | None
+    execution: str,
+    *,
+    runs: Path,
+    head: int,
+    filter_: str | None,
+    as_json: bool,
+    formats: tuple[Literal["csv", "ndjson", "arrow"], ...],
+    target: Path | None,
 ) -> None:
     """Show, filter or export the result of EXECUTION: an id, the beginning of one, a folder, or "latest" (default)."""
+    from polars.exceptions import PolarsError
+
     from batchrun.results import export_results, query_results
     from batchrun.workflow.encoding import encode
 
     folder = execution_folder(execution, runs)
     if formats:
+        if target is not None:
+            _make(target)
         for path in export_results(folder, formats, target, filter_):
             click.echo(path)
         return
-    frame = query_results(folder, filter_).head(head).collect()
+    try:
+        frame = query_results(folder, filter_).head(head).collect()
+    except PolarsError as error:  # values the filter cannot be asked about
+        raise click.ClickException(f"filter {filter_!r} fails: {str(error).partition(chr(10))[0]}") from None
     if as_json:
         for row in frame.iter_rows(named=True):
             click.echo(encode(row))
         return
     click.echo(_table(frame))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"cannot make the folder {folder}: {error.strerror}") from None
 
 
 def _table(frame: pl.DataFrame) -> str:

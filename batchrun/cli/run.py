@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -20,19 +19,23 @@ def command(job: Path, *, settings: tuple[str, ...], filter_: str | None, limit:
 
     Progress and summary go to standard error.
     """
+    import json
+
     from batchrun.cli.summary import summary
     from batchrun.client import execute
 
     execution = execute(job, overrides_of(settings, filter_, limit), quiet=quiet)
-    if not quiet:
-        click.echo(summary(execution), err=True)
-    if as_json:
-        click.echo((execution.folder / "execution.json").read_text())
     code = exit_code(execution.status, execution.stop_reason, execution.progress.failed_items)
-    if execution.has_stuck_threads:
-        # Everything is on disk. Threads that hang in a call would keep the process, so it ends without them.
-        sys.stdout.flush()
-        sys.stderr.flush()
+    must_leave = execution.has_stuck_threads
+    try:
+        if not quiet:
+            click.echo(summary(execution), err=True)
+        if as_json:
+            click.echo(json.dumps(execution.record, indent=2, ensure_ascii=False))
+    except BrokenPipeError:  # nobody reads any more
+        must_leave = True
+    if must_leave:
+        # Everything is on disk. Threads that hang in a call, and output nobody takes, would hold up an ordinary exit.
         os._exit(code)
     return code
 

@@ -34,6 +34,12 @@ def ratio(**values: float | None) -> Iterator[tuple[tuple[str | int, ...], str]]
             yield (name,), f"must be between 0 and 1, got {value:g}"
 
 
+def problem(name: str, message: str | None) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The field `name` with what is wrong with it; null: nothing is."""
+    if message is not None:
+        yield (name,), message
+
+
 def refuse(*groups: Iterator[tuple[tuple[str | int, ...], str]]) -> None:
     """Raise `InvalidFields` with everything the checks found.
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-ExecutionStatus: TypeAlias = Literal["pending", "running", "finalizing", "completed", "paused", "waiting", "failed", "cancelled", "rejected"]
+ExecutionStatus: TypeAlias = Literal[
+    "pending", "running", "finalizing", "completed", "paused", "waiting", "failed", "cancelled", "rejected"
+]
 
 StopReason: TypeAlias = Literal["user", "signal", "rule", "stuck", "failure_policy"]
 

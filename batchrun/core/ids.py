@@ -6,7 +6,7 @@ import re
 import secrets
 from datetime import UTC, datetime
 
-_EXECUTION_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{10}")
+_EXECUTION_ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{10}")
 
 
 def new_execution_id(now: datetime | None = None) -> str:
@@ -16,7 +16,7 @@ def new_execution_id(now: datetime | None = None) -> str:
         >>> new_execution_id(datetime(2026, 11, 1, 9, 30, tzinfo=UTC))[:16]
         '20261101T093000-'
     """
-    now = now or datetime.now(UTC)
+    now = (now or datetime.now(UTC)).astimezone(UTC)
     return f"{now:%Y%m%dT%H%M%S}-{now.microsecond // 1000:03x}{secrets.token_hex(4)[:7]}"
 
 

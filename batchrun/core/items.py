@@ -24,7 +24,8 @@ class Window(Protocol):
     """
 
     @property
-    def columns(self) -> Any: ...
+    def columns(self) -> Any:
+        """The record batch."""
 
 
 class Item(NamedTuple):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from batchrun.core.checks import above, at_least, ratio, refuse
+from batchrun.core.checks import above, at_least, problem, ratio, refuse
 from batchrun.core.policies import FailurePolicy, Retry
 
 NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -51,9 +51,9 @@ class CsvFormat:
     """Cell texts that mean null."""
 
     def __post_init__(self) -> None:
-        for name, value in (("delimiter", self.delimiter), ("quote", self.quote)):
-            if value is not None and len(value.encode()) != 1:
-                refuse(iter([((name,), f"must be one ASCII character, got {value!r}")]))
+        characters = {"delimiter": self.delimiter, "quote": self.quote}
+        wrong = {name: value for name, value in characters.items() if value is not None and len(value.encode()) != 1}
+        refuse(*(problem(name, f"must be one ASCII character, got {value!r}") for name, value in wrong.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +136,8 @@ class NodeOptions:
     """When the node fails: stop the item, continue with null, or continue with a default."""
 
     def __post_init__(self) -> None:
-        refuse(above(0, timeout_seconds=self.timeout_seconds))
-        if not NODE_ID.fullmatch(self.id):
-            refuse(iter([(("id",), f"must be letters, digits and underscores, not starting with a digit; got {self.id!r}")]))
+        rule = f"must be letters, digits and underscores, not starting with a digit; got {self.id!r}"
+        refuse(above(0, timeout_seconds=self.timeout_seconds), problem("id", None if NODE_ID.fullmatch(self.id) else rule))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +152,7 @@ class Workflow:
     """Type of the output column: `{label: string, score: float64}`; null: from the annotation, else JSON text."""
 
     def __post_init__(self) -> None:
-        if not self.nodes:
-            refuse(iter([(("nodes",), "must have at least one node")]))
+        refuse(problem("nodes", None if self.nodes else "must have at least one node"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,13 +175,13 @@ class Run:
     """When to stop because too much fails."""
 
     def __post_init__(self) -> None:
+        too_few = self.max_open_items is not None and self.max_open_items < self.parallelism
         refuse(
-            at_least(1, parallelism=self.parallelism, max_open_items=self.max_open_items),
+            at_least(1, parallelism=self.parallelism),
+            problem("max_open_items", f"must be ≥ parallelism ({self.parallelism}), got {self.max_open_items}" if too_few else None),
             above(0, item_timeout_seconds=self.item_timeout_seconds),
             at_least(0, max_throttled_seconds=self.max_throttled_seconds, grace_seconds=self.grace_seconds),
         )
-        if self.max_open_items is not None and self.max_open_items < self.parallelism:
-            refuse(iter([(("max_open_items",), f"must be ≥ parallelism ({self.parallelism}), got {self.max_open_items}")]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ class RetryRule:
     match: Match
     """Which errors."""
     action: Literal["retry", "throttle", "fail", "stop"]
-    """retry: wait and try again; throttle: the same without using up an attempt; fail: the item fails at once; stop: pause the execution."""
+    """retry: wait and try again; throttle: the same, using up no attempt; fail: the item fails at once; stop: pause the execution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

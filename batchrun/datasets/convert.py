@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import TypeAlias
 
@@ -71,16 +70,24 @@ def bad_rows(path: Path | None) -> Iterator[BadRows]:
         rows.flush()
 
 
-def copies(files: Sequence[DataFile], folder: Path, schema: pa.Schema, batches: Callable[[DataFile], Batches]) -> ParquetTable:
-    """Parquet copies of files, one for each, written batch by batch."""
-    rows = []
-    paths = tuple(folder / f"{number:05}.parquet" for number in range(len(files)))
-    for file, path in zip(files, paths, strict=True):
-        with ParquetSink(path, schema) as sink:
+def copies(
+    files: Sequence[DataFile], folder: Path, schema: pa.Schema, batches: Callable[[DataFile], Batches], max_rows: int | None
+) -> ParquetTable:
+    """Parquet copies of files, one for each, written batch by batch until there are `max_rows` rows."""
+    paths: list[Path] = []
+    ends: list[int] = []
+    for number, file in enumerate(files):
+        before = ends[-1] if ends else 0
+        if max_rows is not None and ends and before >= max_rows:
+            break
+        paths.append(folder / f"{number:05}.parquet")
+        with ParquetSink(paths[-1], schema) as sink:
             for batch in batches(file):
                 sink.write(batch)
-        rows.append(sink.rows)
-    return ParquetTable(paths=paths, ends=tuple(accumulate(rows)))
+                if max_rows is not None and before + sink.rows >= max_rows:
+                    break
+        ends.append(before + sink.rows)
+    return ParquetTable(paths=tuple(paths), ends=tuple(ends))
 
 
 def arrow_batches(file: DataFile) -> Batches:

@@ -55,7 +55,8 @@ class _Lines:
         self.chars = 0
 
     def __iter__(self) -> Iterator[str]:
-        for line in iter(lambda: self._text.readline(MAX_LINE_CHARS), ""):
+        for read in iter(lambda: self._text.readline(MAX_LINE_CHARS), ""):
+            line = read
             if len(line) == MAX_LINE_CHARS:
                 number = self.first_line + len(self.chunk)
                 raise bad_path(f"line {number} of {self._file.path} is longer than {MAX_LINE_CHARS:,} characters")

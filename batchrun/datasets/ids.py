@@ -44,7 +44,7 @@ class IdCheck:
         hashes = pl.concat(self._hashes).sort() if self._hashes else pl.Series(dtype=pl.UInt64)
         self._hashes.clear()
         repeated = hashes.filter(hashes == hashes.shift(1))
-        suspects = repeated.unique()
+        suspects = repeated.unique(maintain_order=True)
         for start in range(0, len(suspects), _EXAMPLES):
             twice = self._repeated(suspects.slice(start, _EXAMPLES), read_again())
             if twice:

@@ -133,12 +133,16 @@ class Source:
 
     def _table(self, spool: Path, rejects: Path) -> tuple[ParquetTable, int]:
         checked, batches = self._checked, self._checked.layout.batches
-        if batches is None:
-            assert checked.layout.table is not None
+        if checked.layout.table is not None:
             return checked.layout.table, 0
+        if batches is None:
+            raise AssertionError("a layout has a table to read in place or batches to copy")
         schema = checked.layout.exact or pl.DataFrame(schema=checked.layout.types).to_arrow().schema
+        # Nobody should wait for all of a large file to try its first rows.
+        is_selective = checked.query.where is not None or checked.dataset.sample is not None
+        max_rows = None if is_selective else checked.dataset.limit
         with bad_rows(rejects if checked.dataset.on_bad_rows == "reject" else None) as rows:
-            table = copies(checked.files, spool, schema, lambda file: batches(file, rows.add))
+            table = copies(checked.files, spool, schema, lambda file: batches(file, rows.add), max_rows)
         return table, rows.count
 
     def _pruned(self) -> frozenset[int]:

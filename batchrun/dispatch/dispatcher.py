@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic
 
 import anyio
 from anyio.abc import TaskGroup
@@ -15,68 +15,14 @@ from batchrun.core.errors import ExecutionError
 from batchrun.core.executions import Stop
 from batchrun.core.items import Item, ItemResult
 from batchrun.core.job import Run
-from batchrun.core.protocols import ResultSink, Slot
 from batchrun.dispatch.counts import Counts
+from batchrun.dispatch.neighbours import Chunk, Rooms, Runner, Waiting
 from batchrun.dispatch.slots import Slots
 from batchrun.flow.failure import policy_breach
 
-_LARGEST_BACKLOG = 20_000  # results handed over and not yet written
+_LARGEST_BACKLOG = 4_000  # results handed over and not yet written
 _LONGEST_QUEUE = 2_000  # items queued for lanes; a lane takes at most 256 at a time
-_POLL_SECONDS = 0.005
-
-Waiting = TypeVar("Waiting")
-
-
-class Chunk(Protocol[Waiting]):
-    """What came out of a chunk: results, and items that must wait before they are tried again."""
-
-    @property
-    def results(self) -> list[ItemResult]: ...
-    @property
-    def waiting(self) -> list[Waiting]: ...
-
-
-class Runner(Protocol[Waiting]):
-    """What the dispatcher asks of the engine."""
-
-    async def run(self, item: Item, slot: Slot) -> ItemResult:
-        """Run one item to its end. Ends early, with a cancelled result, when the task is cancelled."""
-
-    async def finish(self, run: Waiting, slot: Slot) -> ItemResult:
-        """Run an item that came out of a chunk to its end."""
-
-    def submit(self, items: Sequence[Item], on_finished: Callable[[Chunk[Waiting]], None]) -> None:
-        """Run items in chunks."""
-
-    def withdraw(self) -> list[Item]:
-        """Take back what was submitted in chunks and has not started."""
-
-    def stop_waiting(self) -> None:
-        """End items that wait for another attempt."""
-
-    def abandon_all(self) -> None:
-        """End items that run in lanes."""
-
-
-class ItemFeed(Protocol):
-    """Where items come from."""
-
-    @property
-    def loaded(self) -> int:
-        """Items handed out so far."""
-
-    async def next(self) -> list[Item] | None:
-        """The next items, in order; None after the last ones."""
-
-    def close(self) -> None:
-        """Read no further."""
-
-
-class Rooms(NamedTuple):
-    """Where items come from and where results go."""
-
-    feed: ItemFeed
-    sink: ResultSink
+_POLL_SECONDS = 0.05
 
 
 class Dispatcher(Generic[Waiting]):
@@ -105,7 +51,8 @@ class Dispatcher(Generic[Waiting]):
         self._workers = 0
         self._parked = 0
         self._submitted = 0
-        self._broken: ExecutionError | None = None
+        self._broken: ExecutionError | None = None  # results cannot be written
+        self._unreadable: ExecutionError | None = None  # items cannot be loaded; those at work may end
         self._changed = asyncio.Event()
         self._group: TaskGroup | None = None
         self._grace_scope = anyio.CancelScope()
@@ -153,17 +100,19 @@ class Dispatcher(Generic[Waiting]):
                 async with anyio.create_task_group() as group:
                     self._group = group
                     await body()
-        except* ExecutionError as errors:
-            raise _first(errors) from None
         finally:
             self._feed.close()
-        if self._broken is not None:
-            raise self._broken
+        fault = self._broken or self._unreadable
+        if fault is not None:
+            raise fault
         self._judge(at_end=True)
 
     def _grace_is_over(self) -> None:
         self._engine.abandon_all()
         self._grace_scope.cancel()
+
+    def _is_stopping(self) -> bool:
+        return self.stop_cause is not None or self._broken is not None
 
     # Items by workers
 
@@ -195,24 +144,30 @@ class Dispatcher(Generic[Waiting]):
 
     async def _next_item(self) -> Item | None:
         window = self._window
-        while not window and not self._exhausted and self.stop_cause is None:
+        while not window and not self._exhausted and not self._is_stopping():
             async with self._loading:
                 if not window and not self._exhausted:
                     await self._load()
-        return window.popleft() if window and self.stop_cause is None else None
+        return window.popleft() if window and not self._is_stopping() else None
 
     async def _load(self) -> None:
-        while self._sink.backlog > _LARGEST_BACKLOG:
-            await anyio.sleep(_POLL_SECONDS)
-        loaded = await self._feed.next()
+        await self._until(lambda: self._sink.backlog <= _LARGEST_BACKLOG)
+        loaded = await self._next_window()
         self._exhausted = loaded is None
         self._window.extend(loaded or ())
+
+    async def _next_window(self) -> list[Item] | None:
+        try:
+            return await self._feed.next()
+        except ExecutionError as error:
+            self._unreadable = error
+            return None
 
     @asynccontextmanager
     async def _parking(self) -> AsyncIterator[None]:
         """The slot goes to another worker while an item waits; its seat stays taken."""
         self._slots.release()
-        if self._workers < self._max_open and not (self._exhausted and not self._window) and self.stop_cause is None:
+        if self._workers < self._max_open and not (self._exhausted and not self._window) and not self._is_stopping():
             self._start_worker()
         try:
             yield
@@ -223,12 +178,12 @@ class Dispatcher(Generic[Waiting]):
     # Items in chunks
 
     async def _feed_chunks(self) -> None:
-        while self.stop_cause is None and self._broken is None:
-            window = await self._feed.next()
+        while not self._is_stopping():
+            window = await self._next_window()
             if window is None:
                 break
             self._submitted += len(window)
-            if self.stop_cause is not None:
+            if self._is_stopping():
                 self._end(unstarted(window))
                 break
             self._engine.submit(window, self._chunk_finished)
@@ -237,14 +192,12 @@ class Dispatcher(Generic[Waiting]):
 
     def _has_room(self) -> bool:
         queued = self._submitted - self.counts.ended - self._parked
-        return self.stop_cause is not None or (
-            queued < _LONGEST_QUEUE and self._parked < self._max_open and self._sink.backlog < _LARGEST_BACKLOG
-        )
+        return self._is_stopping() or (queued < _LONGEST_QUEUE and self._parked < self._max_open and self._sink.backlog < _LARGEST_BACKLOG)
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition() and self._broken is None:
             self._changed.clear()
-            with anyio.move_on_after(_POLL_SECONDS * 10):  # the backlog shrinks without telling
+            with anyio.move_on_after(_POLL_SECONDS):  # the backlog shrinks without telling
                 await self._changed.wait()
 
     def _chunk_finished(self, chunk: Chunk[Waiting]) -> None:
@@ -300,12 +253,3 @@ class _NoSlot:
 def unstarted(items: Iterable[Item]) -> list[ItemResult]:
     """The results of items that were loaded and never started."""
     return [ItemResult(item, "cancelled", None, None, 0, None, 0.0, ()) for item in items]
-
-
-def _first(errors: BaseExceptionGroup[ExecutionError]) -> ExecutionError:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if not isinstance(error, ExecutionError):
-        raise error
-    return error

@@ -9,25 +9,22 @@ import asyncio
 import hashlib
 import random
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import anyio
-
-from batchrun.core.errors import ErrorRecord, InvalidValue, NodeError, Timeout
+from batchrun.core.errors import InvalidValue, NodeError
 from batchrun.core.executions import Stop
 from batchrun.core.items import ItemResult
 from batchrun.core.job import DefaultOnFailure
+from batchrun.engine.attempt import Attempt
+from batchrun.engine.deadlines import Deadlines
+from batchrun.engine.failures import error_record, message_of
 from batchrun.engine.item_run import ItemRun
-from batchrun.flow.retry import CallHistory, is_retryable, is_throttling
+from batchrun.flow.retry import CallHistory, is_throttling
 from batchrun.workflow.encoding import encode
 from batchrun.workflow.plan import Plan, Step
 from batchrun.workflow.scope import Scope
-
-_MESSAGE_CHARS = 4_000
-_TRACEBACK_CHARS = 12_000
 
 
 class Watched(Protocol):
@@ -46,16 +43,14 @@ class CallPolicy:
         plan: the compiled workflow.
         execution_id: goes into call keys.
         recording: how much of each call is written down.
-        item_timeout_seconds: deadline of an item; null: none.
-        clock: seconds, from any start; never goes back.
+        deadlines: how long items and attempts may take.
         on_stop: called with the reason when a retry rule says `stop`.
     """
 
     plan: Plan
     execution_id: str
     recording: Literal["full", "summary", "none"]
-    item_timeout_seconds: float | None
-    clock: Callable[[], float]
+    deadlines: Deadlines
     on_stop: Callable[[Stop], None]
 
 
@@ -64,14 +59,15 @@ class Calls:
 
     def __init__(self, policy: CallPolicy) -> None:
         self.policy = policy
-        self._clock = policy.clock
+        self._deadlines = policy.deadlines
+        self._clock = policy.deadlines.clock
         self._full = policy.recording == "full"
         self._records = policy.recording != "none"
         self._stretches = [
             [(step, step.position, step.bit, step.inputs, step.call, not (step.conditional or step.sends_call_key)) for step in stage.steps]
             for stage in policy.plan.stages
         ]
-        self._epoch = time.time() - policy.clock()  # engine clock → seconds since 1970
+        self._epoch = time.time() - self._clock()  # engine clock → seconds since 1970
 
     def run_stretch(self, run: ItemRun, lane: Watched) -> None:
         """Run the nodes of the item's stage, which do not wait, one after another, in a lane thread.
@@ -82,9 +78,7 @@ class Calls:
         outputs, records = run.outputs, run.records
         recorded = written = None
         for step, position, bit, bind, call, is_plain in self._stretches[run.stage]:
-            if run.done & bit:
-                continue
-            if not is_plain and not self._begins(run, step):
+            if run.done & bit or not (is_plain or self._begins(run, step)):
                 if run.status is not None:
                     return
                 continue
@@ -108,40 +102,37 @@ class Calls:
             outputs[position] = value
             run.done |= bit
             if keep:
-                attempts = run.calls[position].attempts + 1 if run.calls and position in run.calls else 1
+                attempts = 1 if run.calls is None else run.attempt_of(position)
                 times = int((began + epoch) * 1e6), (clock() - began) * 1e3
                 records.append((position, "completed", attempts, *times, recorded, written, None, run.call_key))
 
     async def call_waiting(self, run: ItemRun, step: Step, scope: Scope) -> None:
         """Call a node that waits, on the event loop, with a deadline."""
         recorded = None
-        began = self._clock()
-        left = self._time_left(run, step, began)
-        loop = asyncio.get_running_loop()
-        cancel_scope = anyio.CancelScope()
-        # A plain timer: anyio.fail_after costs ten times as much, on every call.
-        timer = loop.call_at(loop.time() + left, cancel_scope.cancel) if left is not None else None
+        attempt = Attempt(run, step, self._deadlines)
         try:
             scope.inputs = step.inputs(scope)
             if self._full:
                 recorded = encode(scope.inputs)
-            scope.timeout_seconds = left
             if step.sends_call_key:
                 scope.call_key = self._call_key(run, step)
-            with cancel_scope:
+            if step.queues:
+                scope.sending = attempt.sending
+            with attempt.cancel_scope:
                 value = await step.call(scope)
-            if cancel_scope.cancelled_caught:
-                raise self.timeout(run, step)
-            written = encode(value) if self._full else None
-        except (Exception, SystemExit) as error:
+                written = encode(value) if self._full else None
             run.call_key = scope.call_key
-            self.settle_failure(run, step, error, began, recorded)
-        else:
+            if attempt.cancel_scope.cancelled_caught:
+                self.settle_failure(run, step, attempt.timeout(), attempt.began, recorded)
+            else:
+                self._settle(run, step, value, (attempt.began, self._clock()), (recorded, written))
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+                raise
             run.call_key = scope.call_key
-            self._settle(run, step, value, (began, self._clock()), (recorded, written))
+            self.settle_failure(run, step, error, attempt.began, recorded)
         finally:
-            if timer is not None:
-                timer.cancel()
+            attempt.end()
 
     def is_skipped(self, run: ItemRun, step: Step) -> bool:
         """Decide whether a node runs, and note it when it is skipped. A `when` that fails is a failure of its node."""
@@ -172,9 +163,10 @@ class Calls:
         decision = step.retry.decide(error, history, random.random)
         if decision.action == "stop":
             run.status = "cancelled"
-            self.policy.on_stop(Stop("rule", f"node {step.id}: {type(error).__name__}: {_message(error)}"))
-        if decision.action in ("retry", "throttle") and self._can_wait(run, now, decision.wait_seconds, decision.action):
-            self._send_back(run, step, history, decision.wait_seconds, throttle=decision.action == "throttle")
+            self.policy.on_stop(Stop("rule", f"node {step.id}: {type(error).__name__}: {message_of(error)}"))
+        is_throttle = decision.action == "throttle"
+        if is_throttle or (decision.action == "retry" and self._deadlines.leaves_time_after(run, decision.wait_seconds)):
+            self._send_back(run, step, history, decision.wait_seconds, throttle=is_throttle)
             return False
         record = error_record(error, step.id)
         if self._records:
@@ -208,20 +200,6 @@ class Calls:
         started, duration = self._times(run.started, self._clock())
         return ItemResult(run.source, status, output, error, run.attempts, started, duration, run.records)
 
-    def timeout(self, run: ItemRun, step: Step) -> Timeout:
-        """The error of a call that ran past its deadline."""
-        if step.timeout_seconds is not None and self._item_time_left(run, self._clock(), default=1.0) > 0:
-            return Timeout(f"the call ran longer than timeout_seconds: {step.timeout_seconds:g}")
-        error = Timeout(f"the item ran longer than item_timeout_seconds: {self.policy.item_timeout_seconds:g}")
-        error.retryable = False
-        return error
-
-    def is_late(self, run: ItemRun, step: Step | None, began: float, now: float) -> bool:
-        """Whether a call that began then should have ended by now."""
-        if step is not None and step.timeout_seconds is not None and now - began > step.timeout_seconds:
-            return True
-        return self._item_time_left(run, now, default=1.0) <= 0
-
     def _begins(self, run: ItemRun, step: Step) -> bool:
         if step.conditional and self.is_skipped(run, step):
             return False
@@ -234,9 +212,8 @@ class Calls:
         run.outputs[step.position] = value
         run.done |= step.bit
         if self._records:
-            attempts = run.calls[step.position].attempts + 1 if run.calls and step.position in run.calls else 1
             started, duration = self._times(*times)
-            run.records.append((step.position, "completed", attempts, started, duration, *written, None, run.call_key))
+            run.records.append((step.position, "completed", run.attempt_of(step.position), started, duration, *written, None, run.call_key))
 
     def _send_back(self, run: ItemRun, step: Step, history: CallHistory, wait_seconds: float, *, throttle: bool) -> None:
         if throttle:
@@ -246,21 +223,6 @@ class Calls:
             run.attempts += 1
         run.calls = {**(run.calls or {}), step.position: history}
         run.wait_seconds = max(wait_seconds, run.wait_seconds or 0.0)
-
-    def _can_wait(self, run: ItemRun, now: float, wait_seconds: float, action: str) -> bool:
-        if run.status is not None:
-            return False
-        return action == "throttle" or self._item_time_left(run, now, default=wait_seconds + 1) > wait_seconds
-
-    def _item_time_left(self, run: ItemRun, now: float, *, default: float) -> float:
-        limit = self.policy.item_timeout_seconds
-        return default if limit is None else run.started + run.excluded + limit - now
-
-    def _time_left(self, run: ItemRun, step: Step, now: float) -> float | None:
-        limits = [] if step.timeout_seconds is None else [step.timeout_seconds]
-        if self.policy.item_timeout_seconds is not None:
-            limits.append(self._item_time_left(run, now, default=0.0))
-        return max(min(limits), 0.0) if limits else None
 
     def _times(self, began: float, ended: float) -> tuple[int, float]:
         return int((began + self._epoch) * 1e6), (ended - began) * 1e3
@@ -283,26 +245,7 @@ class Calls:
         run.records = list(kept.values())
 
 
-def error_record(error: BaseException, node_id: str | None) -> ErrorRecord:
-    """How an error stands in the result."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first frame is this module
-    text = "".join(traceback.format_list(frames))[-_TRACEBACK_CHARS:]
-    return ErrorRecord(
-        type=type(error).__name__,
-        message=_message(error),
-        node_id=node_id,
-        retryable=is_retryable(error),
-        http_status=getattr(error, "http_status", None),
-        traceback=_clean(text) if frames else None,
-    )
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return _clean(str(error)[:_MESSAGE_CHARS])
-    except Exception as second:  # a __str__ of the user's
-        return f"(the message cannot be shown: {type(second).__name__})"
-
-
-def _clean(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+def _is_being_cancelled() -> bool:
+    """Whether a cancellation comes from us, not from the code of a node that raised it on its own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

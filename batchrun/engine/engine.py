@@ -16,6 +16,7 @@ from batchrun.core.items import Item, ItemResult
 from batchrun.core.job import Run
 from batchrun.core.protocols import Slot
 from batchrun.engine.calls import CallPolicy, Calls
+from batchrun.engine.deadlines import Deadlines
 from batchrun.engine.item_run import ItemRun
 from batchrun.engine.lanes import Lane, LaneHooks, LanePool
 from batchrun.workflow.plan import Plan, Stage, Step
@@ -54,13 +55,13 @@ class Engine:
         self.plan = plan
         self._run = settings.run
         self._clock = clock
+        self._deadlines = Deadlines(item_timeout_seconds=settings.run.item_timeout_seconds, clock=clock)
         self._calls = Calls(
             CallPolicy(
                 plan=plan,
                 execution_id=settings.execution_id,
                 recording=settings.recording,
-                item_timeout_seconds=settings.run.item_timeout_seconds,
-                clock=clock,
+                deadlines=self._deadlines,
                 on_stop=on_stop,
             )
         )
@@ -75,7 +76,7 @@ class Engine:
         for lifespan in self.plan.lifespans:
             await self._stack.enter_async_context(lifespan())
         hooks = LaneHooks(
-            work=self._work, finished=self._chunk_finished, is_late=self._calls.is_late, abandoned=self._abandoned, clock=self._clock
+            work=self._work, finished=self._chunk_finished, is_late=self._deadlines.is_late, abandoned=self._abandoned, clock=self._clock
         )
         self._lanes = LanePool(self._run.parallelism, hooks)
         return self
@@ -182,14 +183,15 @@ class Engine:
     def _abandoned(self, run: ItemRun, step: Step | None, began: float) -> ItemRun:
         """Settle an item whose call is past its deadline; the thread keeps the old one and can do it no harm."""
         successor = run.fork()
-        if step is None:
-            raise AssertionError("a lane cannot be late before its first call")
+        if step is None:  # taken away before the first call of its lane
+            successor.status = "cancelled"
+            return successor
         successor.done &= ~step.bit
         successor.records = [record for record in successor.records if record[0] != step.position]
         if self._stopping.is_set():
             successor.status = "cancelled"
         else:
-            self._calls.settle_failure(successor, step, self._calls.timeout(successor, step), began, None)
+            self._calls.settle_failure(successor, step, self._deadlines.timeout(successor, step), began, None)
         if self.lanes.abandoned_count > self._most_abandoned:
             message = f"{self.lanes.abandoned_count} calls hang, the last one in node {step.id}; their threads cannot be ended"
             self._on_stop(Stop("stuck", message))
@@ -198,4 +200,3 @@ class Engine:
     def _cancelled(self, run: ItemRun) -> ItemResult:
         run.status, run.error = "cancelled", None
         return self._calls.result(run)
-

@@ -30,36 +30,37 @@ class ItemRun(Scope):
         waiter: told when a lane is done with the item; null when the item was submitted in a chunk.
     """
 
-    __slots__ = (
-        "attempts", "calls", "done", "error", "excluded", "records", "result", "skipped", "source", "stage", "started",
-        "status", "wait_seconds", "waiter",
-    )  # fmt: skip
+    # Values of the class stand for those an item starts with: most items never change them, and setting none of them is
+    # the largest saving there is in making an item.
+    call_key: str | None = None
+    done = 0
+    skipped = 0
+    stage = 0
+    attempts = 1
+    calls: dict[int, CallHistory] | None = None
+    started = 0.0
+    excluded = 0.0
+    wait_seconds: float | None = None
+    status: ItemStatus | None = None
+    error: ErrorRecord | None = None
+    result: ItemResult | None = None
+    waiter: asyncio.Future[ItemRun] | None = None
 
     def __init__(self, source: Item, node_count: int) -> None:
-        # Scope.__init__ is repeated here because one of these is made per item and the call would be its largest part.
+        # Scope.__init__ is not called: one of these is made per item.
+        self.source = source
         self.item = source.data
         self.outputs = [None] * node_count
-        self.call_key = None
-        self.timeout_seconds = None
-        self.source = source
         self.records: list[NodeRecord] = []
-        self.done = 0
-        self.skipped = 0
-        self.stage = 0
-        self.attempts = 1
-        self.calls: dict[int, CallHistory] | None = None
-        self.started = 0.0
-        self.excluded = 0.0
-        self.wait_seconds: float | None = None
-        self.status: ItemStatus | None = None
-        self.error: ErrorRecord | None = None
-        self.result: ItemResult | None = None
-        self.waiter: asyncio.Future[ItemRun] | None = None
 
     @property
     def goes_on(self) -> bool:
         """Whether its next node can run now: it has neither ended nor must it wait."""
         return self.status is None and self.wait_seconds is None
+
+    def attempt_of(self, position: int) -> int:
+        """The number of the call of a node that is being made: 1 for the first."""
+        return self.calls[position].attempts + 1 if self.calls is not None and position in self.calls else 1
 
     def branch(self) -> Scope:
         """A scope of its own for a node that runs beside others of the same item."""
@@ -68,8 +69,7 @@ class ItemRun(Scope):
     def fork(self) -> ItemRun:
         """A copy that shares nothing that changes: what an abandoned thread still does must not show."""
         copy = ItemRun(self.source, 0)
-        for name in self.__slots__:
-            setattr(copy, name, getattr(self, name))
+        vars(copy).update(vars(self))
         copy.outputs = list(self.outputs)
         copy.records = list(self.records)
         return copy

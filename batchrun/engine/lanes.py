@@ -9,6 +9,7 @@ is abandoned, its item fails, and what was queued behind it moves to other lanes
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -24,6 +25,7 @@ _LARGEST_CHUNK = 256
 _TICK_SECONDS = 0.01
 _STUCK_SECONDS = 0.02
 _BUSY_PROCESSOR_RATIO = 0.8
+_BLOCKING_SECONDS = 0.0002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,7 @@ class LaneHooks:
 
     work: Callable[[ItemRun, Lane], None]
     finished: Callable[[list[ItemRun]], None]
-    is_late: Callable[[ItemRun, Step | None, float, float], bool]
+    is_late: Callable[[ItemRun, Step | None, float], bool]
     abandoned: Callable[[ItemRun, Step | None, float], ItemRun]
     clock: Callable[[], float]
 
@@ -51,7 +53,20 @@ class Lane:
     Its deques and lists are shared with the event loop thread: every operation on them is a single atomic one.
     """
 
-    __slots__ = ("_hooks", "_notify", "_wake", "abandoned", "began", "chunk", "chunk_began", "current", "finished", "inbox", "step")
+    __slots__ = (
+        "_hooks",
+        "_notify",
+        "_wake",
+        "abandoned",
+        "began",
+        "chunk",
+        "chunk_began",
+        "current",
+        "finished",
+        "inbox",
+        "is_stuck",
+        "step",
+    )
 
     def __init__(self, number: int, hooks: LaneHooks, notify: Callable[[Lane], None]) -> None:
         self._hooks = hooks
@@ -61,14 +76,16 @@ class Lane:
         self.finished: deque[ItemRun] = deque()
         self.current: list[ItemRun] = []  # the item being run; whoever pops it, thread or event loop, owns it
         self.step: Step | None = None
-        self.began = 0.0
+        self.began = math.inf  # when the current call began
         self.chunk = 1
         self.chunk_began = 0.0
         self.abandoned = False
+        self.is_stuck = False  # its call is a long one: nothing is queued behind it
         Thread(target=self._main, name=f"batchrun-lane-{number}", daemon=True).start()
 
     @property
     def is_idle(self) -> bool:
+        """Whether the thread has nothing to do."""
         return not self.inbox and not self.current and not self.finished
 
     def give(self, runs: Iterable[ItemRun]) -> None:
@@ -94,6 +111,7 @@ class Lane:
                 continue
             if not finished:
                 self.chunk_began = clock()
+            self.began = math.inf  # else the item would look as old as the last call of this lane until its own begins
             self.current = current = [run]
             work(run, self)
             try:
@@ -169,6 +187,8 @@ class LanePool:
         for lane in self._lanes:
             if not pending:
                 return
+            if lane.is_stuck:
+                continue
             # Short work is queued ahead, so that the lane never runs dry; long work only goes to lanes that are free.
             room = chunk - len(lane.inbox) if chunk > 1 else lane.is_idle
             if room * 2 > chunk:
@@ -213,9 +233,11 @@ class LanePool:
         now = self._hooks.clock()
         for lane in list(self._lanes):
             current = lane.current
-            if current and now - lane.began > _STUCK_SECONDS:
-                self._pending.extendleft(_emptied(lane.inbox))
-                if self._hooks.is_late(current[0], lane.step, lane.began, now):
+            runs = current[:]  # the lane may take its item out at any moment
+            lane.is_stuck = bool(runs) and now - lane.began > _STUCK_SECONDS
+            if lane.is_stuck:
+                self._pending.extendleft(reversed(_emptied(lane.inbox)))
+                if self._hooks.is_late(runs[0], lane.step, lane.began):
                     self._abandon(lane, current)
             if lane.finished:
                 self._collect(lane)
@@ -225,10 +247,17 @@ class LanePool:
         self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick) if busy else None
 
     def _grow(self) -> None:
+        """Add lanes while calls block: work is queued, no lane is free, and the processor is not busy.
+
+        Calls that take microseconds do not block, they wait for the interpreter: more lanes would only get in their way,
+        unless all lanes are stuck in longer ones.
+        """
         wall, processor = time.monotonic(), time.process_time()
         use = (processor - self._measured[1]) / max(wall - self._measured[0], 1e-9)
         self._measured = (wall, processor)
-        if self._pending and use < _BUSY_PROCESSOR_RATIO and not any(lane.is_idle for lane in self._lanes):
+        if not self._pending or use > _BUSY_PROCESSOR_RATIO or any(lane.is_idle for lane in self._lanes):
+            return
+        if self._item_seconds > _BLOCKING_SECONDS or all(lane.is_stuck for lane in self._lanes):
             self._add_lanes(max(1, len(self._lanes)))
 
     def _abandon(self, lane: Lane, current: list[ItemRun]) -> None:
@@ -239,7 +268,7 @@ class LanePool:
             return
         lane.abandoned = True
         self._lanes.remove(lane)
-        self._pending.extendleft(_emptied(lane.inbox))
+        self._pending.extendleft(reversed(_emptied(lane.inbox)))
         self._collect(lane)
         self.abandoned_count += 1
         waiter, run.waiter = run.waiter, None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def prepare(source: str | Path | Job, overrides: Mapping[str, Any] | Sequence[st
         dataset = open_source(loaded.dataset, loaded.folder)
     except JobError as error:
         problems += error.problems
-    columns = tuple(dataset.columns) if dataset is not None else _AnyColumns()
+    columns = _columns(dataset, loaded)
     problems += _keep_problems(loaded.job.output.keep, columns)
     try:
         plan = compile_workflow(
@@ -67,6 +67,16 @@ def prepare(source: str | Path | Job, overrides: Mapping[str, Any] | Sequence[st
     if problems or dataset is None:
         raise locate(problems, loaded)
     return Prepared(loaded=loaded, source=dataset, plan=plan)
+
+
+def _columns(dataset: Source | None, loaded: LoadedJob) -> tuple[str, ...]:
+    """The columns references may read. Those of the files are known even when the dataset's options are wrong."""
+    if dataset is None:
+        try:
+            dataset = open_source(replace(loaded.dataset, id=None, input_field=None, filter=None, columns=None), loaded.folder)
+        except JobError:
+            return _AnyColumns()
+    return tuple(dataset.columns)
 
 
 class _AnyColumns(tuple[str, ...]):

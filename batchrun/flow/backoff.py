@@ -27,5 +27,5 @@ def backoff_seconds(backoff: Backoff, failures: int, chance: float) -> float:
     try:
         limit = backoff.initial_seconds * backoff.multiplier ** (failures - 1)
     except OverflowError:
-        limit = backoff.max_seconds
+        limit = backoff.max_seconds if backoff.initial_seconds else 0.0
     return chance * min(limit, backoff.max_seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
@@ -46,8 +47,7 @@ class RetryPolicy:
         if action == "retry":
             if calls.attempts >= limits.max_attempts:
                 return Decision("fail")
-            floor = getattr(error, "retry_after_seconds", None) or 0.0
-            return Decision("retry", floor + backoff_seconds(limits.backoff, calls.attempts, chance()))
+            return Decision("retry", _asked_seconds(error) + backoff_seconds(limits.backoff, calls.attempts, chance()))
         return Decision(action)
 
     def _action(self, error: BaseException) -> Action:
@@ -58,7 +58,7 @@ class RetryPolicy:
         for rule in self.run.rules:
             if matches(rule.match, error):
                 # The service may have done the work already: a rule for all nodes must not do it twice.
-                return "fail" if rule.action == "retry" and getattr(error, "ambiguous", False) else rule.action
+                return "fail" if rule.action in ("retry", "throttle") and getattr(error, "ambiguous", False) else rule.action
         if is_throttling(error):
             return "throttle"
         return "retry" if is_retryable(error) else "fail"
@@ -114,5 +114,10 @@ def is_retryable(error: BaseException) -> bool:
 
 def _throttle_seconds(error: BaseException, limits: Retry, throttled: int, chance: Callable[[], float]) -> float:
     # Jitter comes on top of what the service asked for: without it, all callers would return at the same instant.
-    asked = getattr(error, "retry_after_seconds", None) or 0.0
-    return float(asked) + backoff_seconds(limits.backoff, throttled, chance())
+    return _asked_seconds(error) + backoff_seconds(limits.backoff, throttled, chance())
+
+
+def _asked_seconds(error: BaseException) -> float:
+    """How long the service asked to be left alone. Errors of users may carry anything under that name."""
+    asked = getattr(error, "retry_after_seconds", None)
+    return float(asked) if isinstance(asked, int | float) and 0 < asked < math.inf else 0.0

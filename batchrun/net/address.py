@@ -25,7 +25,7 @@ Address: TypeAlias = Callable[[Scope], str]
 
 # Quoted text may hold }} without ending the expression.
 _EXPRESSION = re.compile(r"""(\{\{(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^"'])*?\}\})""", re.DOTALL)
-_WITH_HOST = re.compile(r"https?://[^/?#]+(?P<end>[/?#])?", re.IGNORECASE)
+_WITH_WHOLE_HOST = re.compile(r"[^/?#]+://[^/?#]+[/?#]")
 _ELSEWHERE = ("", ".", "..")
 
 
@@ -44,8 +44,7 @@ def compile_url(text: str, compiler: NodeCompiler, *path: str | int) -> Address 
     head_parts = chain.from_iterable(zip(parts.literals, [*parts.expressions[:constants], ""], strict=False))
     head = compiler.constant("".join(head_parts), *path)
     rest = _Parts([head, *parts.literals[constants + 1 :]], parts.expressions[constants:])
-    with_host = _WITH_HOST.match(head)
-    if rest.expressions and not (with_host and with_host["end"]):
+    if rest.expressions and not _WITH_WHOLE_HOST.match(head):
         compiler.problem(
             "the host must be literal or come from vars, not from item data; "
             "name the service under resources and give resource and path instead",

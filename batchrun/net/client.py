@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -94,13 +94,21 @@ class HttpClient:
         # Given a stream, httpx adds no headers of its own, which halves the cost of a request.
         return httpx.Request(method, url, headers=pairs, stream=httpx.ByteStream(content), extensions=_EXTENSIONS)
 
-    async def send(self, request: httpx.Request, *, idempotent: bool, max_response_bytes: int = MAX_RESPONSE_BYTES) -> HttpAnswer:
+    async def send(
+        self,
+        request: httpx.Request,
+        *,
+        idempotent: bool,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+        on_send: Callable[[], None] = lambda: None,
+    ) -> HttpAnswer:
         """Send a request and read its whole answer.
 
         Args:
             request: usually from `build`.
             idempotent: whether the request may safely reach the service twice.
             max_response_bytes: the largest answer taken, decompressed.
+            on_send: called when the request has its turn and is about to be sent.
 
         Raises:
             HttpStatusError: the status is not 2xx; redirects are not followed.
@@ -109,6 +117,7 @@ class HttpClient:
             InvalidValue: the request cannot be sent at all.
         """
         if self._seats is None:
+            on_send()
             return await self._exchange(request, idempotent=idempotent, max_response_bytes=max_response_bytes)
         seat = object()
         try:
@@ -116,6 +125,7 @@ class HttpClient:
         except anyio.WouldBlock:
             await self._seats.acquire_on_behalf_of(seat)
         try:
+            on_send()
             return await self._exchange(request, idempotent=idempotent, max_response_bytes=max_response_bytes)
         finally:
             self._seats.release_on_behalf_of(seat)

@@ -163,7 +163,7 @@ def _as_httpx(error: Exception, request: httpx.Request | None = None) -> httpx.T
         if isinstance(error.__cause__, aiohttp.ClientConnectionResetError):
             return httpx.WriteError("the connection broke while the request was sent", request=request)
         reason = os.strerror(error.errno) if error.errno else str(error)
-        return httpx.ReadError(f"the connection broke while the answer was awaited: {reason}", request=request)
+        return httpx.ReadError(f"the connection broke: {reason}", request=request)
     for kind, mapped, text in _MAPPED:
         if isinstance(error, kind):
             return mapped(text or str(error), request=request)

@@ -110,7 +110,7 @@ class HttpNode(NodeOptions):
             sends_call_key=request.method.upper() not in ("GET", "HEAD") and _CALL_KEY not in given,
         )
         call = _HttpCall(self, parts, resource)
-        return NodeCall(call=call, waits=True, sends_call_key=parts.sends_call_key, lifespan=call.lifespan)
+        return NodeCall(call=call, waits=True, queues=True, sends_call_key=parts.sends_call_key, lifespan=call.lifespan)
 
     def _own_headers(self, bodies: list[str]) -> dict[str, str]:
         accept = {"accept": "application/json"} if self.response == "json" else {}
@@ -197,7 +197,12 @@ class _HttpCall:
 
     async def __call__(self, scope: Scope) -> Any:
         request = self._parts.request(self._client, scope)
-        answer = await self._client.send(request, idempotent=self._idempotent, max_response_bytes=self._max_response_bytes)
+        answer = await self._client.send(
+            request,
+            idempotent=self._idempotent,
+            max_response_bytes=self._max_response_bytes,
+            on_send=lambda: scope.sending(in_doubt=not self._idempotent),
+        )
         return self._read(request, answer)
 
     @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import traceback
@@ -10,10 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from batchrun.core.errors import known_values
+from batchrun.core.errors import InvalidValue, known_values
 from batchrun.core.job import NodeOptions
+from batchrun.workflow.encoding import encode
 from batchrun.workflow.node import NodeCall, NodeCompiler
 from batchrun.workflow.scope import Scope
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,18 +37,14 @@ class PythonNode(NodeOptions):
         function = self._function(compiler)
         if function is None:
             return None
-        try:
-            parameters = inspect.signature(function).parameters
-        except (TypeError, ValueError):  # some built-in functions do not tell
-            parameters = None
-        if parameters is not None:
-            self._check(parameters, compiler)
-        call = _positional(function) if parameters and _takes_positions(parameters) else _keywords(function)
+        parameters = _parameters(function, has_inputs=bool(compiler.input_names))
+        self._check(parameters, compiler)
+        worker = _worker(function)
         return NodeCall(
-            call=call,
-            waits=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)),  # noqa: B004
-            returns=_return_annotation(function),
-            identity=_source(function),
+            call=_caller(function, parameters, compiler.input_names),
+            waits=inspect.iscoroutinefunction(worker),
+            returns=_return_annotation(worker),
+            identity=_identity(function),
         )
 
     def _function(self, compiler: NodeCompiler) -> Callable[..., Any] | None:
@@ -57,12 +57,13 @@ class PythonNode(NodeOptions):
         found: Any = _import(module_name, compiler)
         if found is None:
             return None
+        where = module_name
         for name in attribute.split("."):
             if not hasattr(found, name):
                 public = [known for known in dir(found) if not known.startswith("_")]
-                compiler.problem(f"{module_name} has no {name!r}; {known_values(name, public, kind='names')}", "call")
+                compiler.problem(f"{where} has no {name!r}; {known_values(name, public, kind='names')}", "call")
                 return None
-            found = getattr(found, name)
+            found, where = getattr(found, name), f"{where}.{name}"
         if not callable(found):
             compiler.problem(f"{self.call} is not a function but {type(found).__qualname__}", "call")
             return None
@@ -77,11 +78,10 @@ class PythonNode(NodeOptions):
                 compiler.problem(f"the function needs {', '.join(required)}: give each under inputs", "call")
             return
         takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+        known = [name for name, parameter in parameters.items() if parameter.kind not in _VARIADIC]
         for name in compiler.input_names:
-            if name not in parameters and not takes_any:
-                compiler.problem(
-                    f"the function has no parameter {name!r}; {known_values(name, parameters, kind='parameters')}", "inputs", name
-                )
+            if name not in known and not takes_any:
+                compiler.problem(f"the function has no parameter {name!r}; {known_values(name, known, kind='parameters')}", "inputs", name)
         for name in required:
             if name not in compiler.input_names:
                 compiler.problem(f"the function's parameter {name!r} is missing", "inputs")
@@ -99,37 +99,75 @@ def _import(module_name: str, compiler: NodeCompiler) -> Any:
         else:
             compiler.problem(f"module {module_name!r} needs {missing!r}, which is not installed", "call")
     except (Exception, SystemExit) as error:  # whatever the user's module raises while it is imported
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        compiler.problem(f"importing {module_name!r} failed: {type(error).__name__}: {error} ({place.filename}:{place.lineno})", "call")
+        compiler.problem(f"importing {module_name!r} failed: {type(error).__name__}: {_reason(error)}", "call")
     return None
 
 
-def _keywords(function: Callable[..., Any]) -> Callable[[Scope], Any]:
-    return lambda scope: function(**scope.inputs)
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{error.msg} ({error.filename}:{error.lineno})"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{error} ({place.filename}:{place.lineno})"
 
 
-def _positional(function: Callable[..., Any]) -> Callable[[Scope], Any]:
-    return lambda scope: function(*scope.inputs.values())
-
-
-def _takes_positions(parameters: typing.Mapping[str, inspect.Parameter]) -> bool:
-    return any(parameter.kind is inspect.Parameter.POSITIONAL_ONLY for parameter in parameters.values())
+def _parameters(function: Callable[..., Any], *, has_inputs: bool) -> typing.Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some built-in functions do not tell
+        kind = inspect.Parameter.VAR_KEYWORD if has_inputs else inspect.Parameter.POSITIONAL_ONLY
+        return {"value": inspect.Parameter("value", kind)}
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:
-    variadic = parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return parameter.default is inspect.Parameter.empty and not variadic
+    return parameter.default is inspect.Parameter.empty and parameter.kind not in _VARIADIC
+
+
+def _caller(
+    function: Callable[..., Any], parameters: typing.Mapping[str, inspect.Parameter], names: tuple[str, ...]
+) -> Callable[[Scope], Any]:
+    """The call with the node's inputs: by name, except for parameters that only have a position."""
+    positions = [name for name, parameter in parameters.items() if parameter.kind is inspect.Parameter.POSITIONAL_ONLY]
+    while positions and positions[-1] not in names:
+        positions.pop()
+    if not positions:
+        return lambda scope: function(**scope.inputs)
+    defaults = {name: parameters[name].default for name in positions}
+
+    def call(scope: Scope) -> Any:
+        inputs = dict(scope.inputs)
+        return function(*[inputs.pop(name, default) for name, default in defaults.items()], **inputs)
+
+    return call
+
+
+def _worker(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What does the work: the function of a partial, the `__call__` of an object."""
+    if isinstance(function, functools.partial):
+        return _worker(function.func)
+    is_object = not (isinstance(function, type) or inspect.isroutine(function) or hasattr(function, "__wrapped__"))
+    return type(function).__call__ if is_object else function
 
 
 def _return_annotation(function: Callable[..., Any]) -> Any:
     try:
         return typing.get_type_hints(function).get("return")
-    except (NameError, TypeError, AttributeError):  # annotations that only exist for type checkers
+    except (NameError, TypeError, AttributeError, SyntaxError):  # annotations that only exist for type checkers
         return None
 
 
-def _source(function: Callable[..., Any]) -> str:
+def _identity(function: Callable[..., Any]) -> str:
+    """What the function is, as text: its source, and the arguments a partial fixes."""
+    if isinstance(function, functools.partial):
+        return "\n".join([_identity(function.func), *map(_written, [*function.args, *function.keywords.items()])])
+    described = function if _worker(function) is function else type(function)
     try:
-        return inspect.getsource(function)
+        return inspect.getsource(described)
     except (OSError, TypeError):  # built-in, or typed into a prompt
-        return getattr(function, "__qualname__", repr(type(function)))
+        return getattr(described, "__qualname__", repr(type(described)))
+
+
+def _written(value: Any) -> str:
+    try:
+        return encode(value).decode()
+    except InvalidValue:
+        return type(value).__qualname__

@@ -3,7 +3,7 @@
 from batchrun.results.exports import export_results
 from batchrun.results.failures import write_failures
 from batchrun.results.files import atomic_json
-from batchrun.results.reader import read_results, result_metadata, scan_results
+from batchrun.results.reader import query_results, read_results, result_metadata, scan_results
 from batchrun.results.schema import RESULT_COLUMNS, ResultLayout
 from batchrun.results.totals import FailureGroup, NodeTotals, ResultTotals
 from batchrun.results.writer import ResultWriter
@@ -17,6 +17,7 @@ __all__ = [
     "ResultWriter",
     "atomic_json",
     "export_results",
+    "query_results",
     "read_results",
     "result_metadata",
     "scan_results",

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchrun.core.errors import ExecutionError
+from batchrun.core.errors import ExecutionError, JobError
 
 RESULT_FILE = "results.parquet"
 
@@ -34,6 +34,27 @@ def scan_results(folder: Path) -> pl.LazyFrame:
     """
     _opened(folder).close()
     return pl.scan_parquet(folder / RESULT_FILE)
+
+
+def query_results(folder: Path, condition: str | None) -> pl.LazyFrame:
+    """The rows of the result for which a SQL WHERE expression over its columns is true; null: all rows.
+
+    Raises:
+        JobError: the condition is not one on the result's columns.
+        ExecutionError: there is no readable result in the folder.
+
+    Example:
+        >>> query_results(folder, "error.type = 'Timeout'").collect()  # doctest: +SKIP
+    """
+    frame = scan_results(folder)
+    if condition is None:
+        return frame
+    try:
+        matching = frame.filter(pl.sql_expr(condition))
+        matching.collect_schema()
+    except pl.exceptions.PolarsError as error:
+        raise JobError([f"filter {condition!r} cannot be used: {str(error).partition(chr(10))[0]}"]) from None
+    return matching
 
 
 def result_metadata(folder: Path) -> dict[str, str]:

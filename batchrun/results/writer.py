@@ -69,8 +69,8 @@ class ResultWriter:
 
     @property
     def backlog(self) -> int:
-        """Items handed over that the writer thread has not taken up yet."""
-        return self._handed_over - self._taken
+        """Items handed over that the writer thread has not taken up yet. None once it is broken: the next `put` says so."""
+        return 0 if self._failure is not None else self._handed_over - self._taken
 
     @property
     def totals(self) -> ResultTotals:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Protocol, TextIO
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from tqdm import tqdm
 
@@ -29,11 +30,29 @@ class Display(Protocol):
         """Show the end."""
 
 
+class _Stream:
+    """A stream that may be closed while the execution goes on: what cannot be shown is not shown."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 class Bar:
     """A tqdm bar: items, failed items, rate and remaining time."""
 
     def __init__(self, name: str, total: int, stream: TextIO) -> None:
-        self._bar = tqdm(total=total, desc=name, unit="item", file=stream, smoothing=0.1, dynamic_ncols=True, leave=True)
+        self._bar = tqdm(total=total, desc=name, unit="item", file=_Stream(stream), smoothing=0.1, dynamic_ncols=True, leave=True)
 
     def update(self, progress: Progress) -> None:
         """Show how far it is."""
@@ -55,7 +74,7 @@ class Lines:
 
     def __init__(self, name: str, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
-        self._stream = stream
+        self._stream = _Stream(stream)
         self._clock = clock
         self._next = clock() + _SECONDS_BETWEEN_LINES
 
@@ -63,21 +82,22 @@ class Lines:
         """Write a line if the last one is long enough ago."""
         if self._clock() >= self._next:
             self._next = self._clock() + _SECONDS_BETWEEN_LINES
-            self._write(progress)
+            left = progress.remaining_seconds
+            self._write(progress, f", {left:,.0f} s left" if left else "")
 
     def note(self, text: str) -> None:
         """Write a line of text."""
-        print(text, file=self._stream, flush=True)
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
 
     def close(self, progress: Progress) -> None:
         """Write the last line."""
-        self._write(progress)
+        self._write(progress, "")
 
-    def _write(self, progress: Progress) -> None:
-        left = progress.remaining_seconds
+    def _write(self, progress: Progress, estimate: str) -> None:
         self.note(
             f"{self._name}: {progress.processed_items:,} of {progress.total_items:,} items, {progress.failed_items:,} failed, "
-            f"{progress.items_per_second:,.1f} items/s" + (f", {left:,.0f} s left" if left else "")
+            f"{progress.items_per_second:,.1f} items/s{estimate}"
         )
 
 

@@ -114,11 +114,17 @@ class LoopbackServer:
             self._changed.notify_all()
 
     async def _stop(self) -> None:
-        self._server.close()
-        while others := asyncio.all_tasks() - {asyncio.current_task()}:  # one that accepts a connection starts another
-            for writer in self._writers:
-                writer.transport.abort()
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            self._abort()
             await asyncio.gather(*others, return_exceptions=True)
+        # Only now: asyncio loses a connection that it is accepting when its server is closed.
+        self._server.close()
+        self._abort()
+        await asyncio.sleep(0)  # connections are given back one turn later
+
+    def _abort(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
@@ -130,8 +136,7 @@ class LoopbackServer:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client went away
         finally:
-            writer.close()
-            self._writers.remove(writer)
+            writer.close()  # which waits for a client that has not yet read everything
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; False when the connection must not go on."""

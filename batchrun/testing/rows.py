@@ -13,7 +13,8 @@ from batchrun.core.errors import ExecutionError
 from batchrun.core.executions import Stop
 from batchrun.core.items import Item, ItemResult
 from batchrun.core.job import NodeOptions, Resource, Run, Workflow
-from batchrun.dispatch.dispatcher import Dispatcher, Rooms
+from batchrun.dispatch.dispatcher import Dispatcher
+from batchrun.dispatch.neighbours import Rooms
 from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.engine.item_run import ItemRun
 from batchrun.testing.clock import VirtualLoop

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from batchrun.core.errors import JobError, Problem, known_values
+from batchrun.core.errors import JobError, NodeError, Problem, known_values
 from batchrun.core.job import DefaultOnFailure, NodeOptions, Resource, Run, Workflow
 from batchrun.flow.retry import RetryPolicy
 from batchrun.workflow.encoding import encode
@@ -22,7 +22,8 @@ from batchrun.workflow.types import TypeSpec, spec_of, spec_problems
 from batchrun.workflow.values import checker
 
 _ROOT = ("workflow",)
-_WITHOUT_MEANING = {"label", "retry", "timeout_seconds"}
+# What a node calls may be given as text or as the function itself: the identity of its call stands for both.
+_WITHOUT_MEANING = {"call", "label", "retry", "timeout_seconds"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +106,10 @@ class _Compilation:
             seen[options.id] = position
 
     def _check_needs(self, bound: Mapping[str, _Bound]) -> None:
-        for node in bound.values():
-            for index, id in enumerate(node.options.needs):
+        for position, options in enumerate(self.workflow.nodes):
+            for index, id in enumerate(options.needs):
                 if id not in bound:
-                    self.report(("nodes", node.position, "needs", index), f'unknown node "{id}"; {known_values(id, bound, kind="nodes")}')
+                    self.report(("nodes", position, "needs", index), f'unknown node "{id}"; {known_values(id, bound, kind="nodes")}')
         upstream = {id: node.upstream & bound.keys() for id, node in bound.items()}
         cycle = find_cycle({id: frozenset(ids) for id, ids in upstream.items()})
         if cycle:
@@ -205,20 +206,19 @@ class _Compilation:
                 max_throttled_seconds=self.surroundings.run.max_throttled_seconds,
             ),
             on_failure=on_failure if isinstance(on_failure, DefaultOnFailure) else str(on_failure),
+            queues=call.queues,
             sends_call_key=call.sends_call_key,
         )
 
     def _fingerprint(self, bound: Mapping[str, _Bound]) -> str:
-        meaning = [
-            {
-                **{item.name: getattr(node.options, item.name) for item in fields(node.options) if item.name not in _WITHOUT_MEANING},
-                "call": None,
-                "identity": node.call.identity if node.call else "",
-            }
-            for node in bound.values()
-        ]
+        meaning = [(node.call.identity if node.call else "", _meaning(node.options)) for node in bound.values()]
         text = encode([meaning, self.workflow.output, self.workflow.output_schema, dict(self.surroundings.vars)])
         return hashlib.blake2b(text, digest_size=16).hexdigest()
+
+
+def _meaning(options: NodeOptions) -> dict[str, Any]:
+    values = {each.name: getattr(options, each.name) for each in fields(options) if each.name not in _WITHOUT_MEANING}
+    return {name: value for name, value in values.items() if not callable(value)}
 
 
 class _Binder:
@@ -241,9 +241,13 @@ class _Binder:
         return replace(self._outside, input_names=self.input_names).compile(value, (*self._path, *path))
 
     def constant(self, value: str, *path: str | int) -> str:
-        vars_only = Names(columns=(), input_field=None, positions={}, vars=self._compilation.names.vars)
-        compiler = replace(self._outside, names=vars_only)
-        return str(compiler.compile(value, (*self._path, *path))(Scope({}, [])))
+        render = replace(self._outside, roots=("vars",)).compile(value, (*self._path, *path))
+        try:
+            constant = render(Scope({}, []))
+        except NodeError as mistake:
+            self.problem(str(mistake), *path)
+            constant = None
+        return "" if constant is None else str(constant)
 
     def problem(self, message: str, *path: str | int) -> None:
         self._compilation.report((*self._path, *path), message)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchrun.core.errors import known_values
+from batchrun.core.errors import UndefinedReference, known_values
 from batchrun.workflow.node import Render
 from batchrun.workflow.references import field_of, lookup, parse_reference
 from batchrun.workflow.scope import Scope
-from batchrun.workflow.templates import NULL, TemplateEngine, TemplateMistake, exact_expression, fresh, is_template
+from batchrun.workflow.templates import Template, TemplateEngine, TemplateMistake, exact_expression, fresh, is_template
 
 ROOTS = ("item", "input", "inputs", "nodes", "vars")
 
@@ -49,6 +49,7 @@ class ExpressionCompiler:
         uses: what is referred to; filled in by `compile`.
         input_names: names below `inputs`; null where `inputs` has no meaning.
         report: called with (path, message) for each mistake.
+        roots: the names that are known at all.
     """
 
     engine: TemplateEngine
@@ -56,6 +57,7 @@ class ExpressionCompiler:
     uses: Uses
     input_names: tuple[str, ...] | None
     report: Callable[[tuple[str | int, ...], str], None]
+    roots: tuple[str, ...] = ROOTS
 
     def compile(self, value: Any, path: tuple[str | int, ...]) -> Render:
         """Compile a value in which every text may be a template."""
@@ -85,7 +87,7 @@ class ExpressionCompiler:
         except TemplateMistake as mistake:
             self.report(path, str(mistake))
             return _nothing
-        return self._rendered(template.render, template.names, path)
+        return self._rendered(template, path)
 
     def _reference(self, parts: tuple[str | int, ...], path: tuple[str | int, ...]) -> Render:
         root, steps = parts[0], parts[1:]
@@ -103,32 +105,30 @@ class ExpressionCompiler:
             if len(steps) == 3:
                 return _output_field(position, steps[2], path_text)
             return lookup(_output(position), steps[2:], path_text)
-        constant: Any = self.names.vars
-        for step in steps:
-            constant = field_of(constant, step, "vars")
+        try:
+            constant = lookup(self._root("vars"), steps, "vars")(Scope({}, []))
+        except UndefinedReference as mistake:
+            self.report(path, str(mistake))
+            return _nothing
         return lambda _scope: fresh(constant)
 
-    def _rendered(self, render: Callable[[Mapping[str, Any]], Any], names: frozenset[str], path: tuple[str | int, ...]) -> Render:
-        references = [tuple(name.split(".")) for name in sorted(names)]
-        parts: dict[str, Render] = {}
-        bare_outputs = {reference[1] for reference in references if reference[0] == "nodes" and len(reference) == 3}
-        nodes: dict[str, Render] = {}
-        for reference in references:
-            root = reference[0]
-            if root not in ROOTS:
-                continue  # a function of the template language, or a name that fails when it is rendered
-            if not self._known(reference, path):
-                return _nothing
-            if root == "nodes":
-                id = reference[1]
-                nodes[id] = _node_view(self.names.positions[id], null=None if id in bare_outputs else NULL)
-            elif root == "vars":
-                parts[root] = lambda _scope, constant=self.names.vars: constant  # type: ignore[misc]
-            else:
-                parts[root] = self._reference((root,), path)
-        if nodes:
-            parts["nodes"] = lambda scope: {id: view(scope) for id, view in nodes.items()}
-        return lambda scope: render({name: fresh(part(scope)) for name, part in parts.items()})
+    def _rendered(self, template: Template, path: tuple[str | int, ...]) -> Render:
+        references = [name for name in sorted(template.names) if name[0] not in self.engine.functions]
+        if [reference for reference in references if not self._known(reference, path)]:
+            return _nothing
+        parts = {root: self._root(root) for root, *_ in references if root != "nodes"}
+        positions = {steps[0]: self.names.positions[steps[0]] for root, *steps in references if root == "nodes"}
+        if positions:
+            parts["nodes"] = lambda scope: {id: {"output": scope.outputs[position]} for id, position in positions.items()}
+        render, nulls = template.render, template.nulls
+        return lambda scope: render(fresh({root: part(scope) for root, part in parts.items()}, nulls))
+
+    def _root(self, root: str) -> Render:
+        if root == "vars":
+            return lambda _scope: self.names.vars
+        if root == "inputs":
+            return _inputs
+        return _column(self.names.input_field) if root == "input" and self.names.input_field else _item
 
     def _known(self, reference: tuple[str | int, ...], path: tuple[str | int, ...]) -> bool:
         """Report what a reference gets wrong, else note what it uses."""
@@ -137,16 +137,20 @@ class ExpressionCompiler:
             self.report(path, problem)
             return False
         root, first = reference[0], reference[1] if len(reference) > 1 else None
+        if root == "input":
+            root, first = "item", self.names.input_field or first
         if root == "item":
             self.uses.columns.update(self.names.columns if first is None else [str(first)])
-        elif root == "input":
-            self.uses.columns.update(self.names.columns if self.names.input_field is None else [self.names.input_field])
         elif root == "nodes":
             self.uses.nodes.add(str(first))
         return True
 
     def _problem(self, reference: tuple[str | int, ...]) -> str | None:
         root, steps = reference[0], reference[1:]
+        if root not in self.roots:
+            if root in ROOTS:
+                return f"{root} is not known here; refer to {' or '.join(self.roots)}"
+            return f'unknown name "{root}"; {known_values(str(root), self.roots, kind="names")}'
         known: dict[str | int, tuple[Any, str]] = {
             "item": (self.names.columns, "columns"),
             "inputs": (self.input_names or (), "inputs"),
@@ -209,11 +213,3 @@ def _output_field(position: int, key: str | int, path: str) -> Render:
         return field_of(value, key, path)
 
     return one
-
-
-def _node_view(position: int, null: Any) -> Render:
-    def view(scope: Scope) -> Any:
-        output = scope.outputs[position]
-        return {"output": null if output is None else output}
-
-    return view

@@ -27,6 +27,7 @@ class NodeCall:
         waits: True when `call` is a coroutine function, run on the event loop and cancelled at its deadline.
             False when it is a plain function, run in a lane thread and abandoned at its deadline.
         returns: the type the output is declared to have (a Python annotation), or None.
+        queues: `call` may wait for its turn and calls `scope.sending` when it has it; the attempt's deadline starts there.
         sends_call_key: the call key is computed for each call (`scope.call_key`) and recorded.
         identity: what besides its options makes this node what it is, such as the source of its function.
         lifespan: entered on the event loop before the first item, left after the last: connections live in here.
@@ -35,6 +36,7 @@ class NodeCall:
     call: Callable[[Scope], Any] | Callable[[Scope], Awaitable[Any]]
     waits: bool = False
     returns: Any = None
+    queues: bool = False
     sends_call_key: bool = False
     identity: str = ""
     lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None

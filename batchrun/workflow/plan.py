@@ -41,6 +41,7 @@ class Step:
     timeout_seconds: float | None
     retry: RetryPolicy
     on_failure: str | DefaultOnFailure
+    queues: bool
     sends_call_key: bool
 
 

@@ -48,14 +48,14 @@ def field_of(value: Any, key: str | int, path: str) -> Any:
     """
     if value is None:
         return None
-    if isinstance(key, int):
-        if isinstance(value, list | tuple) and -len(value) <= key < len(value):
-            return value[key]
-        raise UndefinedReference(f"{path} has no element {key}; it is {_describe(value)}")
     if isinstance(value, Mapping):
         if key in value:
             return value[key]
-        raise UndefinedReference(f'{path} has no field "{key}"; {known_values(key, map(str, value), kind="fields")}')
+        raise UndefinedReference(f'{path} has no field "{key}"; {known_values(str(key), map(str, value), kind="fields")}')
+    if isinstance(key, int):
+        if isinstance(value, list | tuple | str) and -len(value) <= key < len(value):
+            return value[key]
+        raise UndefinedReference(f"{path} has no element {key}; it is {_describe(value)}")
     if any(key in getattr(type(value), known, ()) for known in _FIELDS):
         return getattr(value, key)
     raise UndefinedReference(f'{path} has no field "{key}"; it is {_describe(value)}')

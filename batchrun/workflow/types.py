@@ -55,32 +55,39 @@ def spec_of(annotation: Any) -> TypeSpec:
         >>> spec_of(list[int])
         ['int64']
     """
-    if annotation in _OF_ANNOTATION:
-        return _OF_ANNOTATION[annotation]
+    return _spec(annotation, ())
+
+
+def _spec(annotation: Any, around: tuple[type, ...]) -> TypeSpec:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        return spec_of(arguments[0])
+    if origin in (typing.Annotated, typing.Required):
+        return _spec(arguments[0], around)
     if origin in (typing.Union, types.UnionType):
         others = [argument for argument in arguments if argument is not type(None)]
-        return spec_of(others[0]) if len(others) == 1 else "json"
+        return _spec(others[0], around) if len(others) == 1 else "json"
     if origin is typing.Literal:
         return "string" if all(isinstance(value, str) for value in arguments) else "json"
     if origin is list or (origin is tuple and arguments[1:] == (...,)):
-        return [spec_of(arguments[0])]
+        return [_spec(arguments[0], around)]
+    if not isinstance(annotation, type) or annotation in around:  # a type within itself has no end
+        return "json"
+    if annotation in _OF_ANNOTATION:
+        return _OF_ANNOTATION[annotation]
     fields = _fields(annotation)
-    return {name: spec_of(inner) for name, inner in fields.items()} if fields else "json"
+    return {name: _spec(inner, (*around, annotation)) for name, inner in fields.items()} if fields else "json"
 
 
 def _fields(annotation: Any) -> dict[str, Any] | None:
     """Field annotations of a TypedDict, dataclass or pydantic model whose fields are all present in every value."""
-    if not isinstance(annotation, type):
+    if hasattr(annotation, "model_fields") and hasattr(annotation, "model_dump"):
+        computed = {name: field.return_type for name, field in annotation.model_computed_fields.items()}
+        return {name: field.annotation for name, field in annotation.model_fields.items()} | computed
+    try:
+        hints = typing.get_type_hints(annotation, include_extras=True)
+    except (NameError, TypeError, AttributeError, SyntaxError):  # names that only exist for type checkers
         return None
     if typing.is_typeddict(annotation):
-        hints = typing.get_type_hints(annotation)
-        return hints if set(hints) == getattr(annotation, "__required_keys__", None) else None
-    if dataclasses.is_dataclass(annotation):
-        hints = typing.get_type_hints(annotation)
-        return {field.name: hints[field.name] for field in dataclasses.fields(annotation)}
-    if hasattr(annotation, "model_fields") and hasattr(annotation, "model_dump"):
-        return {name: field.annotation for name, field in annotation.model_fields.items()}
-    return None
+        # Python takes NotRequired for required when annotations are kept as text.
+        optional = any(typing.get_origin(hint) is typing.NotRequired for hint in hints.values())
+        return None if optional or annotation.__required_keys__ != hints.keys() else hints
+    return {field.name: hints[field.name] for field in dataclasses.fields(annotation)} if dataclasses.is_dataclass(annotation) else None

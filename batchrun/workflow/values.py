@@ -72,6 +72,8 @@ def _scalar(name: str, kind: str) -> Check:
             return None
         try:
             return convert(value)
+        except InvalidValue as error:
+            raise InvalidValue(f"{name}: {error}") from None
         except (TypeError, ValueError, OverflowError):
             raise _mismatch(name, kind, value) from None
 
@@ -83,9 +85,9 @@ def _as_mapping(value: Any) -> Mapping[str, Any] | None:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if hasattr(value, "model_dump"):
-        dumped: Mapping[str, Any] = value.model_dump()
-        return dumped
+    kind = type(value)
+    if hasattr(kind, "model_fields") and hasattr(kind, "model_dump"):
+        return {name: getattr(value, name) for name in (*kind.model_fields, *kind.model_computed_fields)}
     return None
 
 

@@ -139,11 +139,21 @@ def test_a_late_cell_of_another_type_is_not_a_surprise(tmp_path: Path, load: Any
     assert load("t.csv", schema={"code": "string"}).total_items == 60_001
 
 
+def test_a_limit_stops_reading(tmp_path: Path, load: Any) -> None:
+    """Trying ten rows of a large file must not read all of it, so it cannot fail on what comes later."""
+    (tmp_path / "a.csv").write_text("a\n" + "1\n" * 100_000 + "1,2\n")
+    (tmp_path / "b.csv").write_text("a\n1,2,3\n")
+    assert load("*.csv", limit=10).total_items == 10
+    assert load("*.csv", limit=0).total_items == 0
+
+
 def test_an_open_quote_cannot_swallow_the_file(tmp_path: Path, refusal: Any) -> None:
     """The classic: everything after a stray quote becomes one cell. It must be named by the line where it starts."""
     (tmp_path / "t.csv").write_text('a,b\n1,2\n3,"4\n' + "5,6\n" * 1000)
     message = refusal("t.csv")
     assert "1 rows do not parse" in message and "t.csv, line 3: not CSV: unexpected end of data" in message
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n" + "x" * (16 * 2**20))
+    assert "line 3 of " in refusal("t.csv") and "is longer than 16,777,216 characters" in refusal("t.csv")
 
 
 def test_headers_must_agree_and_make_sense(tmp_path: Path, load: Any, refusal: Any) -> None:

@@ -45,7 +45,7 @@ def test_files_are_sorted_by_their_relative_path(tmp_path: Path) -> None:
     assert len(open_source(Dataset(path="odd[1].csv"), tmp_path).files) == 1
 
 
-def test_folders_become_columns(tmp_path: Path, load: Any) -> None:
+def test_folders_become_columns(tmp_path: Path, load: Any, refusal: Any) -> None:
     """Partition values are typed over all files, decoded, null where hive says so, and may be declared."""
     for key, name in (("1", "x%20y"), ("10", "__HIVE_DEFAULT_PARTITION__")):
         folder = tmp_path / f"n={key}" / f"name={name}"
@@ -54,8 +54,11 @@ def test_folders_become_columns(tmp_path: Path, load: Any) -> None:
     items = [item for window in load(".", keep=["n"], filter="a = 2").windows() for item in window]
     assert [item.data for item in items] == [{"a": 2, "n": 1, "name": "x y"}, {"a": 2, "n": 10, "name": None}]
     assert [item.item_index for item in items] == [1, 3]
+    assert 'dataset.schema.name: the folder "name=x y" is not of this type' in refusal(".", schema={"name": "date"})
     [rows] = load(".", schema={"n": "string"}).rows(pa.array([3], pa.int64()))
     assert rows.to_pylist() == [{"item_index": 3, "a": 2, "n": "10", "name": None}]
+    FRAME.write_csv(tmp_path / "stray.csv")
+    assert "stray.csv is not in folders of the same keys as n=1/name=x%20y/t.csv: [] instead of ['n', 'name']" in refusal(".")
 
 
 def test_refusals_say_what_is_there_instead(tmp_path: Path, refusal: Any) -> None:
@@ -96,6 +99,19 @@ def test_files_with_other_columns_are_refused(tmp_path: Path, refusal: Any) -> N
     FRAME.write_parquet(tmp_path / "a.parquet")
     pl.DataFrame({"a": ["x"], "b": [1]}).write_parquet(tmp_path / "b.parquet")
     assert 'compared with a.parquet, in b.parquet "a" is string instead of int64, "b" is int64 instead of missing' in refusal(".")
+
+
+def test_columns_no_library_can_hold_are_refused(tmp_path: Path, refusal: Any) -> None:
+    """The message names the column, before anything is copied."""
+    intervals = pa.table({"a": [1], "i": pa.array([(1, 2, 3)], pa.month_day_nano_interval())})
+    with pa.ipc.new_file(tmp_path / "t.arrow", intervals.schema) as writer:
+        writer.write_table(intervals)
+    assert 'the column "i" is of a type that cannot be read: month_day_nano_interval' in refusal("t.arrow")
+    with pa.ipc.new_file(tmp_path / "t.arrow", pa.schema([("a", pa.int64()), ("a", pa.int64())])):
+        pass
+    assert "has these columns more than once: a" in refusal("t.arrow")
+    (tmp_path / "t.ndjson").write_text("{}\n")
+    assert "t.ndjson has no columns" in refusal("t.ndjson")
 
 
 def test_no_rows_are_no_items(tmp_path: Path, load: Any) -> None:

@@ -300,6 +300,8 @@ def test_declared_types_are_strict_casts(tmp_path: Path, load: Any, refusal: Any
         "dataset.schema.n: 1 values are not int64, for example 2.5 in row 1 (item_index)",
         "dataset.schema.big: 1 values are not int8, for example 300 in row 0 (item_index)",
     ]
+    pl.DataFrame({"raw": [b"text", b"\xff"]}).write_parquet(tmp_path / "u.parquet")
+    assert "dataset.schema.raw: values cannot become string" in refusal("u.parquet", schema={"raw": "string"})
 
 
 def test_the_plan_shows_what_is_pushed_into_the_scan(tmp_path: Path) -> None:

@@ -68,7 +68,9 @@ def test_parallelism_is_reached_and_never_exceeded_and_every_item_ends_once(
             raise ConnectionError("again")
         return n
 
-    run = Run(parallelism=parallelism, max_open_items=parallelism + extra_seats, retry=Retry(max_attempts=3, backoff=Backoff(initial_seconds=5)))
+    run = Run(
+        parallelism=parallelism, max_open_items=parallelism + extra_seats, retry=Retry(max_attempts=3, backoff=Backoff(initial_seconds=5))
+    )
     results = RowRun(nodes=[node(call)], run=run, window=window).results_virtually(rows(30))
     assert [result.item.ordinal for result in results] == list(range(30))
     assert {result.status for result in results} == {"completed"}
@@ -109,7 +111,12 @@ def test_items_that_wait_are_bounded_by_max_open_items() -> None:
         dispatcher.stop(Stop("user", "enough"))
 
     tasks: list[asyncio.Task[None]] = []
-    run = Run(parallelism=2, max_open_items=7, item_timeout_seconds=None, retry=Retry(max_attempts=5, backoff=Backoff(initial_seconds=1e6, max_seconds=1e6)))
+    run = Run(
+        parallelism=2,
+        max_open_items=7,
+        item_timeout_seconds=None,
+        retry=Retry(max_attempts=5, backoff=Backoff(initial_seconds=1e6, max_seconds=1e6)),
+    )
     row_run = RowRun(nodes=[node(call)], run=run, on_start=lambda dispatcher: tasks.append(asyncio.create_task(watch(dispatcher))))
     results = row_run.results_virtually(rows(50))
     assert (len(started), seen) == (7, [7])
@@ -168,7 +175,9 @@ async def test_a_call_that_hangs_cannot_hold_up_a_stop(is_async: bool) -> None:
         asyncio.get_running_loop().call_later(0.05, dispatcher.stop, Stop("user", "enough"))
 
     try:
-        results = await RowRun(nodes=[node(sleep if is_async else hang)], run=Run(parallelism=2, grace_seconds=0.05), on_start=stop_soon).results(rows(5))
+        results = await RowRun(
+            nodes=[node(sleep if is_async else hang)], run=Run(parallelism=2, grace_seconds=0.05), on_start=stop_soon
+        ).results(rows(5))
     finally:
         forever.set()
     assert [result.status for result in results] == ["cancelled"] * 5

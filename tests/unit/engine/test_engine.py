@@ -61,7 +61,11 @@ async def test_sync_functions_never_run_on_the_event_loop_thread() -> None:
         return n
 
     sync = node("where", where, inputs={"n": "{{ item.n }}"})
-    mixed = [sync, node("waits", waits, inputs={"n": "{{ nodes.where.output }}"}), node("again", where, inputs={"n": "{{ nodes.waits.output }}"})]
+    mixed = [
+        sync,
+        node("waits", waits, inputs={"n": "{{ nodes.where.output }}"}),
+        node("again", where, inputs={"n": "{{ nodes.waits.output }}"}),
+    ]
     assert outputs(await RowRun(nodes=[sync]).results([{"n": 1}])) == [1]
     assert outputs(await RowRun(nodes=mixed).results([{"n": n} for n in range(50)])) == list(range(50))
     assert threads
@@ -98,7 +102,14 @@ async def test_an_abandoned_call_that_returns_late_changes_nothing() -> None:
         return n
 
     nodes = [
-        node("slow", slow, inputs={"n": "{{ item.n }}"}, timeout_seconds=0.05, retry=Retry(max_attempts=1), on_failure=DefaultOnFailure(default=-1)),
+        node(
+            "slow",
+            slow,
+            inputs={"n": "{{ item.n }}"},
+            timeout_seconds=0.05,
+            retry=Retry(max_attempts=1),
+            on_failure=DefaultOnFailure(default=-1),
+        ),
         node("next", lambda n: seen.append(n) or n, inputs={"n": "{{ nodes.slow.output }}"}),
     ]
     results = await RowRun(nodes=nodes).results([{"n": 7}])
@@ -206,10 +217,14 @@ def test_nodes_that_wait_run_together_when_nothing_is_between_them() -> None:
 
 @pytest.mark.parametrize(
     ("on_failure", "status", "output"),
-    [("stop", "failed", None), ("continue", "completed", {"ok": 1, "bad": None}), (DefaultOnFailure(default=9), "completed", {"ok": 1, "bad": 9})],
+    [
+        ("stop", "failed", None),
+        ("continue", "completed", {"ok": 1, "bad": None}),
+        (DefaultOnFailure(default=9), "completed", {"ok": 1, "bad": 9}),
+    ],
 )
 async def test_on_failure_decides_what_becomes_of_the_item(on_failure: Any, status: str, output: Any) -> None:
-    """stop fails the item; continue goes on with null; a default takes the place of the output. The node's failure is recorded each time."""
+    """By default the item fails; it can go on with null or a default instead. The node's failure is recorded each time."""
     nodes = [
         node("ok", lambda n: n, inputs={"n": "{{ item.n }}"}),
         node("bad", lambda n: 1 // 0, inputs={"n": "{{ nodes.ok.output }}"}, on_failure=on_failure, retry=Retry(max_attempts=1)),
@@ -282,9 +297,12 @@ async def test_a_typed_output_that_does_not_fit_fails_its_item_and_names_the_fie
 @pytest.mark.parametrize("recording", ["summary", "none"])
 async def test_failed_rows_keep_node_outputs_whatever_is_recorded(recording: Any) -> None:
     """What the nodes before the failure gave is what people need to understand it."""
-    nodes = [node("ok", lambda n: {"seen": n}, inputs={"n": "{{ item.n }}"}), node("bad", lambda n: 1 // n, inputs={"n": "{{ item.n }}"}, needs=("ok",))]
+    nodes = [
+        node("ok", lambda n: {"seen": n}, inputs={"n": "{{ item.n }}"}),
+        node("bad", lambda n: 1 // n, inputs={"n": "{{ item.n }}"}, needs=("ok",)),
+    ]
     results = await RowRun(nodes=nodes, run=ONCE, recording=recording).results([{"n": 0}, {"n": 1}])
-    assert [record[6] for record in results[0].nodes][0] == b'{"seen":0}'
+    assert results[0].nodes[0][6] == b'{"seen":0}'
     assert len(results[1].nodes) == (2 if recording == "summary" else 0)
     assert all(record[5] is None and record[6] is None for record in results[1].nodes)
 
@@ -302,7 +320,9 @@ def test_a_stop_rule_stops_the_execution_and_leaves_the_item_undone() -> None:
         return n
 
     run = Run(parallelism=1, retry=Retry(rules=rules))
-    results = RowRun(nodes=[node("call", call, inputs={"n": "{{ item.n }}"})], run=run, window=4).results_virtually([{"n": n} for n in range(8)])
+    results = RowRun(nodes=[node("call", call, inputs={"n": "{{ item.n }}"})], run=run, window=4).results_virtually(
+        [{"n": n} for n in range(8)]
+    )
     assert [result.status for result in results] == ["completed"] * 5 + ["cancelled"] * 3
     assert results[5].error is None
 

@@ -123,7 +123,7 @@ def test_export_without_result_is_explained(tmp_path: Path) -> None:
 def test_kept_columns_of_every_type_are_written_down(tmp_path: Path) -> None:
     """Source columns have types that neither CSV nor JSON know; one odd column must not stop an export."""
     kept = {
-        "naive": (pa.timestamp("ns"), datetime(2026, 1, 2, 3, 4, 5)),  # noqa: DTZ001 - a column without a zone
+        "naive": (pa.timestamp("ns"), datetime(2026, 1, 2, 3, 4, 5)),
         "zoned": (pa.timestamp("us", "Europe/Berlin"), MOMENT),
         "clock": (pa.time64("ns"), time(1, 2, 3, 4)),
         "length": (pa.duration("ms"), timedelta(seconds=1.5)),

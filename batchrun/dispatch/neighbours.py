@@ -1,0 +1,66 @@
+"""What the dispatcher asks of the rooms beside it, which it never imports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+from batchrun.core.items import Item, ItemResult
+from batchrun.core.protocols import ResultSink, Slot
+
+Waiting = TypeVar("Waiting")
+
+
+class Chunk(Protocol[Waiting]):
+    """What came out of a chunk: results, and items that must wait before they are tried again."""
+
+    @property
+    def results(self) -> list[ItemResult]:
+        """Items that have ended."""
+
+    @property
+    def waiting(self) -> list[Waiting]:
+        """Items that go on later."""
+
+
+class Runner(Protocol[Waiting]):
+    """What the dispatcher asks of the engine."""
+
+    async def run(self, item: Item, slot: Slot) -> ItemResult:
+        """Run one item to its end. Ends early, with a cancelled result, when the task is cancelled."""
+
+    async def finish(self, run: Waiting, slot: Slot) -> ItemResult:
+        """Run an item that came out of a chunk to its end."""
+
+    def submit(self, items: Sequence[Item], on_finished: Callable[[Chunk[Waiting]], None]) -> None:
+        """Run items in chunks."""
+
+    def withdraw(self) -> list[Item]:
+        """Take back what was submitted in chunks and has not started."""
+
+    def stop_waiting(self) -> None:
+        """End items that wait for another attempt."""
+
+    def abandon_all(self) -> None:
+        """End items that run in lanes."""
+
+
+class ItemFeed(Protocol):
+    """Where items come from."""
+
+    @property
+    def loaded(self) -> int:
+        """Items handed out so far."""
+
+    async def next(self) -> list[Item] | None:
+        """The next items, in order; None after the last ones."""
+
+    def close(self) -> None:
+        """Read no further."""
+
+
+class Rooms(NamedTuple):
+    """Where items come from and where results go."""
+
+    feed: ItemFeed
+    sink: ResultSink

@@ -1,0 +1,58 @@
+"""How long items and attempts may take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from batchrun.core.errors import Timeout
+from batchrun.engine.item_run import ItemRun
+from batchrun.workflow.plan import Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """The deadlines of one execution.
+
+    An attempt's clock starts when the call is made. An item's clock starts with its first node and stands still while
+    the item is throttled.
+
+    Attributes:
+        item_timeout_seconds: what an item may take; null: as long as it likes.
+        clock: seconds; never goes back.
+    """
+
+    item_timeout_seconds: float | None
+    clock: Callable[[], float]
+
+    def attempt_seconds(self, run: ItemRun, step: Step) -> float | None:
+        """What a call that is made now may take; null: as long as it likes."""
+        left = self._item_seconds(run, self.clock())
+        limits = [limit for limit in (step.timeout_seconds, left) if limit is not None]
+        return max(min(limits), 0.0) if limits else None
+
+    def leaves_time_after(self, run: ItemRun, wait_seconds: float) -> bool:
+        """Whether the item will have time left after a wait."""
+        left = self._item_seconds(run, self.clock())
+        return left is None or left > wait_seconds
+
+    def is_late(self, run: ItemRun, step: Step | None, began: float) -> bool:
+        """Whether a call that began then should have ended by now."""
+        now = self.clock()
+        if step is not None and step.timeout_seconds is not None and now - began > step.timeout_seconds:
+            return True
+        left = self._item_seconds(run, now)
+        return left is not None and left <= 0
+
+    def timeout(self, run: ItemRun, step: Step) -> Timeout:
+        """The error of a call that ran past its deadline."""
+        if step.timeout_seconds is not None and self.leaves_time_after(run, 0):
+            return Timeout(f"the call ran longer than timeout_seconds: {step.timeout_seconds:g}")
+        error = Timeout(f"the item ran longer than item_timeout_seconds: {self.item_timeout_seconds:g}")
+        error.retryable = False
+        return error
+
+    def _item_seconds(self, run: ItemRun, now: float) -> float | None:
+        if self.item_timeout_seconds is None:
+            return None
+        return run.started + run.excluded + self.item_timeout_seconds - now

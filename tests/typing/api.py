@@ -1,0 +1,113 @@
+"""The public API as type checkers see it. Never run, only checked: what an editor shows is part of the promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypedDict, assert_type
+
+import polars as pl
+
+import batchrun
+from batchrun.core.executions import ExecutionStatus
+
+
+class Ticket(TypedDict):
+    title: str
+
+
+class Label(TypedDict):
+    label: str
+
+
+def classify(item: Ticket) -> Label:
+    return {"label": item["title"]}
+
+
+async def classify_later(item: dict[str, Any]) -> Label:
+    return {"label": item["title"]}
+
+
+def jobs() -> None:
+    job = batchrun.Job(
+        dataset=batchrun.Dataset(path="tickets.parquet", id="ticket_id", limit=100),
+        workflow=classify,
+        parallelism=50,
+        vars={"model": "small"},
+        resources={"api": batchrun.Resource(base_url="http://127.0.0.1:8080", max_concurrency=8)},
+        run=batchrun.Run(
+            retry=batchrun.Retry(
+                max_attempts=5,
+                backoff=batchrun.Backoff(initial_seconds=1),
+                rules=(batchrun.RetryRule(match=batchrun.Match(http_status=(400,)), action="fail"),),
+            ),
+            failure_policy=batchrun.FailurePolicy(max_failure_ratio=0.05),
+        ),
+        output=batchrun.Output(export=("csv",), keep=("priority",)),
+    )
+    assert_type(job, batchrun.Job)
+    assert_type(job.name, str | None)
+    assert_type(job.workflow, batchrun.Workflow | str | Callable[..., Any])
+    batchrun.Job(dataset=pl.DataFrame({"a": [1]}), workflow="my_project.tickets:classify")
+
+    batchrun.Job(dataset="x.csv")  # type: ignore[call-arg]  # a job has a workflow
+    batchrun.Job("x.csv", classify)  # type: ignore[call-arg]  # only by name
+    batchrun.Job(dataset="x.csv", workflow=classify, parallelism="50")  # type: ignore[arg-type]
+    batchrun.RetryRule(match=batchrun.Match(http_status=(400,)), action="give up")  # type: ignore[arg-type]
+    job.parallelism = 5  # type: ignore[misc]  # jobs do not change
+
+
+def executions(job: batchrun.Job) -> None:
+    assert_type(batchrun.execute(job), batchrun.Execution)
+    assert_type(batchrun.execute(Path("job.yaml"), ["run.parallelism=64"]), batchrun.Execution)
+    execution = batchrun.execute("job.yaml", overrides={"run.parallelism": 64, "dataset.limit": None}, quiet=True)
+    assert_type(execution.id, str)
+    assert_type(execution.folder, Path)
+    assert_type(execution.status, ExecutionStatus)
+    assert_type(execution.error, str | None)
+    assert_type(execution.stop_reason, str | None)
+    assert_type(execution.has_succeeded, bool)
+    assert_type(execution.is_paused, bool)
+    assert_type(execution.duration_seconds, float)
+    assert_type(execution.progress, batchrun.Progress)
+    assert_type(execution.progress.total_items, int)
+    assert_type(execution.progress.processed_items, int)
+    assert_type(execution.progress.remaining_seconds, float | None)
+    assert_type(execution.results_frame(), pl.LazyFrame)
+    if execution.totals is not None:
+        assert_type(execution.totals.total_items, int)
+
+    batchrun.execute(3)  # type: ignore[arg-type]
+    batchrun.execute("job.yaml", {}, True)  # type: ignore[call-arg]  # quiet only by name
+    execution.status = "completed"  # type: ignore[misc]  # told, not set
+    execution.results = None  # type: ignore[misc]
+
+
+def maps(frame: pl.DataFrame) -> None:
+    assert_type(batchrun.map(classify, frame), batchrun.Execution)
+    assert_type(batchrun.map(classify_later, "tickets.parquet", parallelism=50, quiet=True), batchrun.Execution)
+    assert_type(batchrun.map(str.upper, batchrun.Dataset(path="x.csv"), output=batchrun.Output(keep=("name",))), batchrun.Execution)
+
+    batchrun.map("my_project.tickets:classify", frame)  # type: ignore[arg-type]  # a function, not its name
+
+
+def errors(job: batchrun.Job) -> None:
+    try:
+        batchrun.execute(job)
+    except batchrun.JobError as error:
+        assert_type([problem.message for problem in error.problems], list[str])
+        assert_type([problem.location for problem in error.problems], list[str | None])
+    except batchrun.ExecutionError as error:
+        assert_type(error, batchrun.ExecutionError)
+    except batchrun.BatchrunError as error:
+        assert_type(error, batchrun.BatchrunError)
+
+
+class OwnNode(batchrun.NodeOptions):
+    """Packages add node types by deriving from this class."""
+
+
+def names() -> None:
+    assert_type(batchrun.__version__, str)
+    assert_type(batchrun.NodeError("x").retryable, bool)
+    assert_type(batchrun.NodeError("x").http_status, int | None)
