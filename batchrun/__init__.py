@@ -47,13 +47,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Loaded when asked for: `import batchrun` must not pay for polars and pyarrow.
-    if name == "__version__":
-        return import_module("batchrun.version").VERSION
-    if name not in _PLACE_OF:
-        raise AttributeError(f"module 'batchrun' has no attribute {name!r}")
-    return getattr(import_module(_PLACE_OF[name]), name)
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        # Loaded when asked for: `import batchrun` must not pay for polars and pyarrow.
+        if name == "__version__":
+            return import_module("batchrun.version").VERSION
+        if name not in _PLACE_OF:
+            raise AttributeError(f"module 'batchrun' has no attribute {name!r}")
+        return getattr(import_module(_PLACE_OF[name]), name)
 
 
 def __dir__() -> list[str]:

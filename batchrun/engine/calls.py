@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from batchrun.core.errors import InvalidValue, NodeError
+from batchrun.core.errors import InvalidValue
 from batchrun.core.executions import Stop
 from batchrun.core.items import ItemResult
 from batchrun.core.job import DefaultOnFailure
@@ -21,10 +21,11 @@ from batchrun.engine.attempt import Attempt
 from batchrun.engine.deadlines import Deadlines
 from batchrun.engine.failures import error_record, message_of
 from batchrun.engine.item_run import ItemRun
-from batchrun.flow.retry import CallHistory, is_throttling
+from batchrun.flow.retry import CallHistory
 from batchrun.workflow.encoding import encode
 from batchrun.workflow.plan import Plan, Step
 from batchrun.workflow.scope import Scope
+from batchrun.workflow.templates import fresh
 
 
 class Watched(Protocol):
@@ -126,8 +127,8 @@ class Calls:
                 self.settle_failure(run, step, attempt.timeout(), attempt.began, recorded)
             else:
                 self._settle(run, step, value, (attempt.began, self._clock()), (recorded, written))
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+        except BaseException as error:  # also what Rust extensions raise when they panic
+            if _is_for_us(error):
                 raise
             run.call_key = scope.call_key
             self.settle_failure(run, step, error, attempt.began, recorded)
@@ -137,13 +138,13 @@ class Calls:
     def is_skipped(self, run: ItemRun, step: Step) -> bool:
         """Decide whether a node runs, and note it when it is skipped. A `when` that fails is a failure of its node."""
         began = self._clock()
-        wanted: object = True
+        wanted = True
         if step.upstream and run.skipped & step.upstream == step.upstream:
             wanted = False
         elif step.when is not None:
             try:
-                wanted = step.when(run)
-            except NodeError as error:
+                wanted = bool(step.when(run))
+            except Exception as error:  # conditions may call methods of users' values
                 self.settle_failure(run, step, error, began, None)
                 return True
         if wanted:
@@ -158,28 +159,27 @@ class Calls:
         """Decide what becomes of an item whose node failed. Returns whether it goes on with its next node."""
         now = self._clock()
         before = (run.calls or {}).get(step.position, CallHistory(0))
-        throttled = is_throttling(error)
-        history = before if throttled else before._replace(attempts=before.attempts + 1)
+        history = before._replace(attempts=before.attempts + 1)
         decision = step.retry.decide(error, history, random.random)
         if decision.action == "stop":
             run.status = "cancelled"
             self.policy.on_stop(Stop("rule", f"node {step.id}: {type(error).__name__}: {message_of(error)}"))
         is_throttle = decision.action == "throttle"
         if is_throttle or (decision.action == "retry" and self._deadlines.leaves_time_after(run, decision.wait_seconds)):
-            self._send_back(run, step, history, decision.wait_seconds, throttle=is_throttle)
+            self._send_back(run, step, before if is_throttle else history, decision.wait_seconds, throttle=is_throttle)
             return False
         record = error_record(error, step.id)
         if self._records:
             started, duration = self._times(began, now)
             status = "failed" if run.status is None else run.status
-            run.records.append((step.position, status, max(history.attempts, 1), started, duration, recorded, None, record, run.call_key))
+            run.records.append((step.position, status, history.attempts, started, duration, recorded, None, record, run.call_key))
         if run.status is not None:
             return False
         if step.on_failure == "stop":
             run.status, run.error = "failed", record
             return False
         run.done |= step.bit
-        run.outputs[step.position] = step.on_failure.default if isinstance(step.on_failure, DefaultOnFailure) else None
+        run.outputs[step.position] = fresh(step.on_failure.default) if isinstance(step.on_failure, DefaultOnFailure) else None
         return True
 
     def result(self, run: ItemRun) -> ItemResult:
@@ -245,7 +245,9 @@ class Calls:
         run.records = list(kept.values())
 
 
-def _is_being_cancelled() -> bool:
-    """Whether a cancellation comes from us, not from the code of a node that raised it on its own."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _is_for_us(error: BaseException) -> bool:
+    """Whether an exception ends the task, not the call: it comes from us, not from the code of a node that raised it on its own."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)

@@ -214,6 +214,7 @@ class LanePool:
         runs = _emptied(lane.finished)
         if not runs:
             return
+        lane.is_stuck = lane.is_stuck and bool(lane.current)
         self._adapt((self._hooks.clock() - lane.chunk_began) / len(runs))
         self._assign()
         chunk: list[ItemRun] = []
@@ -241,8 +242,8 @@ class LanePool:
                     self._abandon(lane, current)
             if lane.finished:
                 self._collect(lane)
-        self._grow()
         self._assign()
+        self._grow()
         busy = self._pending or any(not lane.is_idle for lane in self._lanes)
         self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick) if busy else None
 

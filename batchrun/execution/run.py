@@ -34,6 +34,7 @@ from batchrun.results.files import unwritable
 from batchrun.telemetry.progress import Display, Nothing, display
 
 _TICK_SECONDS = 0.2
+_RARE_COLLECTIONS = (50_000, 20, 100)
 
 
 class ExecutionRun:
@@ -271,9 +272,10 @@ class ExecutionRun:
 @contextmanager
 def _rare_collections() -> Iterator[None]:
     """Let the cyclic garbage collector run seldom: items and results are many, short-lived and free of cycles."""
-    thresholds = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 100)
+    before = gc.get_threshold()
+    gc.set_threshold(*_RARE_COLLECTIONS)
     try:
         yield
     finally:
-        gc.set_threshold(*thresholds)
+        if before != _RARE_COLLECTIONS:  # else another execution of this process put them there, and will put them back
+            gc.set_threshold(*before)

@@ -15,7 +15,7 @@ from batchrun.core.job import Resource
 from batchrun.workflow.scope import Scope
 
 Render: TypeAlias = Callable[[Scope], Any]
-"""A compiled template or reference: the value for one item. Raises `NodeError`s only."""
+"""A compiled template or reference: the value for one item. Raises `NodeError`s, and what methods of the values raise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,32 +1,18 @@
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
 from typing import Any
 
 import anyio
 import orjson
 import pytest
 
-from batchrun.core.errors import HttpStatusError, TransportError
-from batchrun.core.job import DefaultOnFailure, Run, Workflow
-from batchrun.core.policies import Backoff, Match, Retry, RetryRule
-from batchrun.nodes.python import PythonNode
+from batchrun.core.job import DefaultOnFailure, Workflow
+from batchrun.core.policies import Retry
 from batchrun.nodes.template import TemplateNode
 from batchrun.testing.clock import run_virtually
 from batchrun.testing.rows import RowRun
-
-ONCE = Run(retry=Retry(max_attempts=1))
-SOON = Retry(max_attempts=3, backoff=Backoff(initial_seconds=0, max_seconds=0))
-
-
-def node(id: str, call: Any, **options: Any) -> PythonNode:
-    return PythonNode(id=id, call=call, **options)
-
-
-def outputs(results: list[Any]) -> list[Any]:
-    return [orjson.loads(result.output) if isinstance(result.output, bytes) else result.output for result in results]
+from tests.unit.engine.small_nodes import ONCE, node, outputs
 
 
 async def test_a_stretch_of_sync_nodes_gives_every_item_its_output_and_its_records() -> None:
@@ -46,161 +32,6 @@ async def test_records_keep_what_a_function_was_given_even_if_it_changes_its_arg
     """An input is written down before the call, so that the account of it is true."""
     results = await RowRun(nodes=[node("pop", lambda tags: tags.pop(), inputs={"tags": "{{ item.tags }}"})]).results([{"tags": ["a", "b"]}])
     assert results[0].nodes[0][5:7] == (b'{"tags":["a","b"]}', b'"b"')
-
-
-async def test_sync_functions_never_run_on_the_event_loop_thread() -> None:
-    """A function that hangs must not freeze every deadline, also in a workflow that mixes sync and async nodes."""
-    threads: set[str] = set()
-
-    def where(n: int) -> int:
-        threads.add(threading.current_thread().name)
-        return n
-
-    async def waits(n: int) -> int:
-        await anyio.lowlevel.checkpoint()
-        return n
-
-    sync = node("where", where, inputs={"n": "{{ item.n }}"})
-    mixed = [
-        sync,
-        node("waits", waits, inputs={"n": "{{ nodes.where.output }}"}),
-        node("again", where, inputs={"n": "{{ nodes.waits.output }}"}),
-    ]
-    assert outputs(await RowRun(nodes=[sync]).results([{"n": 1}])) == [1]
-    assert outputs(await RowRun(nodes=mixed).results([{"n": n} for n in range(50)])) == list(range(50))
-    assert threads
-    assert all(name.startswith("batchrun-lane-") for name in threads)
-
-
-async def test_a_function_that_hangs_fails_its_item_alone() -> None:
-    """One hung call ends at its deadline; what was queued behind it in the same lane is done by another."""
-    forever = threading.Event()
-
-    def sometimes(n: int) -> int:
-        if n == 3:
-            forever.wait()
-        return n
-
-    try:
-        hang = node("hang", sometimes, inputs={"n": "{{ item.n }}"}, timeout_seconds=0.2, retry=Retry(max_attempts=1))
-        results = await RowRun(nodes=[hang], run=Run(parallelism=1)).results([{"n": n} for n in range(300)])
-    finally:
-        forever.set()
-    assert Counter(result.status for result in results) == {"completed": 299, "failed": 1}
-    error = results[3].error
-    assert error is not None
-    assert (error.type, error.node_id) == ("Timeout", "hang")
-    assert "timeout_seconds: 0.2" in error.message
-
-
-async def test_an_abandoned_call_that_returns_late_changes_nothing() -> None:
-    """The thread of an abandoned call may come back at any time: neither its value nor its next node may show."""
-    late, seen = threading.Event(), []
-
-    def slow(n: int) -> int:
-        late.wait()
-        return n
-
-    nodes = [
-        node(
-            "slow",
-            slow,
-            inputs={"n": "{{ item.n }}"},
-            timeout_seconds=0.05,
-            retry=Retry(max_attempts=1),
-            on_failure=DefaultOnFailure(default=-1),
-        ),
-        node("next", lambda n: seen.append(n) or n, inputs={"n": "{{ nodes.slow.output }}"}),
-    ]
-    results = await RowRun(nodes=nodes).results([{"n": 7}])
-    late.set()
-    await anyio.to_thread.run_sync(_join_lanes)
-    assert outputs(results) == [-1]
-    assert seen == [-1]
-
-
-def _join_lanes() -> None:
-    for thread in threading.enumerate():
-        if thread.name.startswith("batchrun-lane-"):
-            thread.join(timeout=5)
-
-
-async def test_more_lanes_are_used_when_calls_block() -> None:
-    """As many calls as `parallelism` says are under way at once, and never more."""
-    at_once = threading.Barrier(8)
-    results = await RowRun(nodes=[node("meet", lambda n: at_once.wait(30), inputs={"n": "{{ item.n }}"})], run=Run(parallelism=8)).results(
-        [{"n": n} for n in range(16)]
-    )
-    assert {result.status for result in results} == {"completed"}
-
-
-def test_a_failed_node_is_tried_again_and_completed_nodes_are_not() -> None:
-    """A retry continues at the node that failed, after its backoff; attempts are counted for item and node."""
-    calls: Counter[str] = Counter()
-
-    async def steady(n: int) -> int:
-        calls["steady"] += 1
-        return n
-
-    async def flaky(n: int) -> int:
-        calls["flaky"] += 1
-        if calls["flaky"] < 3:
-            raise TransportError("the line went dead")
-        return n
-
-    nodes = [node("steady", steady, inputs={"n": "{{ item.n }}"}), node("flaky", flaky, inputs={"n": "{{ nodes.steady.output }}"})]
-    (result,) = RowRun(nodes=nodes, run=Run(retry=Retry(max_attempts=3, backoff=Backoff(initial_seconds=60)))).results_virtually([{"n": 5}])
-    assert calls == {"steady": 1, "flaky": 3}
-    assert (result.status, result.attempts, [record[2] for record in result.nodes]) == ("completed", 3, [1, 3])
-
-
-async def test_a_sync_node_is_tried_again_too() -> None:
-    """Items of a chunk that failed go on their own way and come back with the right counts."""
-    calls: Counter[int] = Counter()
-
-    def flaky(n: int) -> int:
-        calls[n] += 1
-        if n % 10 == 0 and calls[n] < 3:
-            raise ConnectionError("not yet")
-        return n
-
-    results = await RowRun(nodes=[node("flaky", flaky, inputs={"n": "{{ item.n }}"}, retry=SOON)]).results([{"n": n} for n in range(100)])
-    assert outputs(results) == list(range(100))
-    assert {result.attempts for result in results[::10]} == {3}
-    assert sum(calls.values()) == 100 + 2 * 10
-
-
-def test_being_throttled_uses_up_no_attempt_and_no_item_time() -> None:
-    """A service that asks for patience a hundred times gets it, beyond max_attempts and the item's deadline."""
-    calls = Counter[str]()
-
-    async def busy(n: int) -> int:
-        calls["busy"] += 1
-        if calls["busy"] <= 100:
-            raise HttpStatusError("slow down", 429, retry_after_seconds=30)
-        return n
-
-    run = Run(retry=Retry(max_attempts=2), item_timeout_seconds=60)
-    (result,) = RowRun(nodes=[node("busy", busy, inputs={"n": "{{ item.n }}"})], run=run).results_virtually([{"n": 1}])
-    assert (result.status, result.attempts, result.nodes[0][2], calls["busy"]) == ("completed", 1, 1, 101)
-
-
-def test_an_async_call_is_cancelled_at_its_deadline() -> None:
-    """The attempt's deadline and the item's deadline each end a call that waits, and say which it was."""
-
-    async def forever(n: int) -> None:
-        await anyio.sleep_forever()
-
-    by_attempt = node("wait", forever, inputs={"n": "{{ item.n }}"}, timeout_seconds=5, retry=Retry(max_attempts=2))
-    (result,) = RowRun(nodes=[by_attempt]).results_virtually([{"n": 1}])
-    assert result.error is not None
-    assert (result.status, result.attempts, result.error.type) == ("failed", 2, "Timeout")
-    assert "timeout_seconds: 5" in result.error.message
-    by_item = node("wait", forever, inputs={"n": "{{ item.n }}"})
-    (result,) = RowRun(nodes=[by_item], run=Run(item_timeout_seconds=7)).results_virtually([{"n": 1}])
-    assert result.error is not None
-    assert (result.attempts, result.error.retryable) == (1, False)
-    assert "item_timeout_seconds: 7" in result.error.message
 
 
 def test_nodes_that_wait_run_together_when_nothing_is_between_them() -> None:
@@ -305,26 +136,6 @@ async def test_failed_rows_keep_node_outputs_whatever_is_recorded(recording: Any
     assert results[0].nodes[0][6] == b'{"seen":0}'
     assert len(results[1].nodes) == (2 if recording == "summary" else 0)
     assert all(record[5] is None and record[6] is None for record in results[1].nodes)
-
-
-def test_a_stop_rule_stops_the_execution_and_leaves_the_item_undone() -> None:
-    """A spent quota burns no items: the one that met it is not failed, and no more are started."""
-    rules = (RetryRule(match=Match(error_type="QuotaExhausted"), action="stop"),)
-
-    class QuotaExhausted(Exception):
-        pass
-
-    async def call(n: int) -> int:
-        if n == 5:
-            raise QuotaExhausted("no credit")
-        return n
-
-    run = Run(parallelism=1, retry=Retry(rules=rules))
-    results = RowRun(nodes=[node("call", call, inputs={"n": "{{ item.n }}"})], run=run, window=4).results_virtually(
-        [{"n": n} for n in range(8)]
-    )
-    assert [result.status for result in results] == ["completed"] * 5 + ["cancelled"] * 3
-    assert results[5].error is None
 
 
 def test_the_virtual_clock_is_one_clock() -> None:

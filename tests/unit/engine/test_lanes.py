@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import anyio
+
+from batchrun.core.job import DefaultOnFailure, Run
+from batchrun.core.policies import Retry
+from batchrun.testing.rows import RowRun
+from tests.unit.engine.small_nodes import node, outputs
+
+
+async def test_sync_functions_never_run_on_the_event_loop_thread() -> None:
+    """A function that hangs must not freeze every deadline, also in a workflow that mixes sync and async nodes."""
+    threads: set[str] = set()
+
+    def where(n: int) -> int:
+        threads.add(threading.current_thread().name)
+        return n
+
+    async def waits(n: int) -> int:
+        await anyio.lowlevel.checkpoint()
+        return n
+
+    sync = node("where", where, inputs={"n": "{{ item.n }}"})
+    mixed = [
+        sync,
+        node("waits", waits, inputs={"n": "{{ nodes.where.output }}"}),
+        node("again", where, inputs={"n": "{{ nodes.waits.output }}"}),
+    ]
+    assert outputs(await RowRun(nodes=[sync]).results([{"n": 1}])) == [1]
+    assert outputs(await RowRun(nodes=mixed).results([{"n": n} for n in range(50)])) == list(range(50))
+    assert threads
+    assert all(name.startswith("batchrun-lane-") for name in threads)
+
+
+async def test_a_function_that_hangs_fails_its_item_alone() -> None:
+    """One hung call ends at its deadline; what was queued behind it in the same lane is done by another."""
+    forever = threading.Event()
+
+    def sometimes(n: int) -> int:
+        if n == 3:
+            forever.wait()
+        return n
+
+    try:
+        hang = node("hang", sometimes, inputs={"n": "{{ item.n }}"}, timeout_seconds=0.2, retry=Retry(max_attempts=1))
+        results = await RowRun(nodes=[hang], run=Run(parallelism=1)).results([{"n": n} for n in range(300)])
+    finally:
+        forever.set()
+    assert Counter(result.status for result in results) == {"completed": 299, "failed": 1}
+    error = results[3].error
+    assert error is not None
+    assert (error.type, error.node_id) == ("Timeout", "hang")
+    assert "timeout_seconds: 0.2" in error.message
+
+
+async def test_an_abandoned_call_that_returns_late_changes_nothing() -> None:
+    """The thread of an abandoned call may come back at any time: neither its value nor its next node may show."""
+    late, seen = threading.Event(), []
+
+    def slow(n: int) -> int:
+        late.wait()
+        return n
+
+    nodes = [
+        node(
+            "slow",
+            slow,
+            inputs={"n": "{{ item.n }}"},
+            timeout_seconds=0.05,
+            retry=Retry(max_attempts=1),
+            on_failure=DefaultOnFailure(default=-1),
+        ),
+        node("next", lambda n: seen.append(n) or n, inputs={"n": "{{ nodes.slow.output }}"}),
+    ]
+    results = await RowRun(nodes=nodes).results([{"n": 7}])
+    late.set()
+    await anyio.to_thread.run_sync(_join_lanes)
+    assert outputs(results) == [-1]
+    assert seen == [-1]
+
+
+def _join_lanes() -> None:
+    for thread in threading.enumerate():
+        if thread.name.startswith("batchrun-lane-"):
+            thread.join(timeout=5)
+
+
+async def test_more_lanes_are_used_when_calls_block() -> None:
+    """As many calls as `parallelism` says are under way at once, and never more."""
+    at_once = threading.Barrier(8)
+    results = await RowRun(nodes=[node("meet", lambda n: at_once.wait(30), inputs={"n": "{{ item.n }}"})], run=Run(parallelism=8)).results(
+        [{"n": n} for n in range(16)]
+    )
+    assert {result.status for result in results} == {"completed"}
