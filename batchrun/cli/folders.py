@@ -30,5 +30,6 @@ def execution_folder(execution: str, runs: Path) -> Path:
         return runs / matching[0]
     if matching:
         raise click.ClickException(f"{execution} is the beginning of {len(matching)} executions in {runs}: {', '.join(matching[-5:])}")
-    recent = f"; the latest are {', '.join(known[-3:])}" if known else "; there are none: name the folder with --runs"
-    raise click.ClickException(f"no execution {execution!r} in {runs}{recent}")
+    if not known:
+        raise click.ClickException(f"there are no executions in {runs}; name the folder that has them with --runs")
+    raise click.ClickException(f"no execution {execution!r} in {runs}; the latest are {', '.join(known[-3:])}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from batchrun.cli.folders import execution_folder
+from batchrun.core.errors import JobError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,8 +38,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     """Show, filter or export the result of EXECUTION: an id, the beginning of one, a folder, or "latest" (default)."""
     from polars.exceptions import PolarsError
 
-    from batchrun.results import export_results, query_results
-    from batchrun.workflow.encoding import encode
+    from batchrun.results import export_results, query_results, result_lines
 
     folder = execution_folder(execution, runs)
     if formats:
@@ -47,14 +47,14 @@ def command(  # noqa: PLR0913 - one parameter per option
         for path in export_results(folder, formats, target, filter_):
             click.echo(path)
         return
+    if as_json:
+        for line in result_lines(folder, filter_, head):
+            click.echo(line)
+        return
     try:
         frame = query_results(folder, filter_).head(head).collect()
-    except PolarsError as error:  # values the filter cannot be asked about
-        raise click.ClickException(f"filter {filter_!r} fails: {str(error).partition(chr(10))[0]}") from None
-    if as_json:
-        for row in frame.iter_rows(named=True):
-            click.echo(encode(row))
-        return
+    except PolarsError as error:  # the schema allows the filter, but the values do not
+        raise JobError([f"filter {filter_!r} cannot be used: {str(error).partition(chr(10))[0]}"]) from None
     click.echo(_table(frame))
 
 

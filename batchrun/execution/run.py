@@ -55,6 +55,7 @@ class ExecutionRun:
         self._quiet = quiet
         self._dispatcher: Dispatcher[ItemRun] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_begun = False
         self._requested: Stop | None = None  # asked for from outside
         self._stop: Stop | None = None  # what made the dispatcher stop
         self._fault: str | None = None  # what broke the run
@@ -68,8 +69,9 @@ class ExecutionRun:
             ExecutionError: the items cannot be copied to the disk; nothing is left behind.
         """
         started_at = datetime.now(UTC)
-        items = self._load()
         with self._signals():
+            items = self._load()
+            self._has_begun = True
             totals = self._process(items)
         stop = None if self._is_done_anyway(items, totals) else self._stop
         status: ExecutionStatus = "failed" if self._fault else stop.status if stop else "completed"
@@ -215,14 +217,14 @@ class ExecutionRun:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """The first SIGINT or SIGTERM stops the execution, the second one aborts it."""
+        """The first SIGINT or SIGTERM stops the execution; the second one, or one before the first item, aborts it."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def on_signal(number: int, _frame: FrameType | None) -> None:
             name = signal.Signals(number).name
-            if self._requested is not None:
+            if self._requested is not None or not self._has_begun:
                 raise KeyboardInterrupt(name)
             self.stop(Stop("signal", f"stopped by {name}"))
             if self._loop is None and self._dispatcher is not None:

@@ -1,6 +1,6 @@
 """The result table: finished items in, one Parquet file out, in order and complete."""
 
-from batchrun.results.exports import export_results
+from batchrun.results.exports import export_results, result_lines
 from batchrun.results.failures import write_failures
 from batchrun.results.files import atomic_json
 from batchrun.results.reader import query_results, read_results, result_metadata, scan_results
@@ -19,6 +19,7 @@ __all__ = [
     "export_results",
     "query_results",
     "read_results",
+    "result_lines",
     "result_metadata",
     "scan_results",
     "write_failures",

@@ -64,6 +64,25 @@ def export_results(
     return paths
 
 
+def result_lines(folder: Path, condition: str | None, count: int) -> Iterator[bytes]:
+    """The first rows of the result as JSON, in the form of the `ndjson` export.
+
+    Args:
+        folder: the execution's folder, with its result.
+        condition: SQL WHERE expression over the result's columns; null: all rows.
+        count: the most rows to give.
+
+    Raises:
+        JobError: the condition is not one on the result's columns.
+        ExecutionError: the result cannot be read.
+    """
+    for batch in _batches(folder, None if condition is None else _matches(folder, condition)):
+        yield from _json_lines(batch.slice(0, count))
+        count -= batch.num_rows
+        if count <= 0:
+            return
+
+
 def _matches(folder: Path, condition: str) -> pa.BooleanArray:
     """Which rows match: one bit per row, decided over the whole table, so that window functions mean what they say."""
     try:
@@ -93,9 +112,13 @@ def _write_csv(path: Path, batches: Iterator[pa.RecordBatch]) -> None:
 def _write_ndjson(path: Path, batches: Iterator[pa.RecordBatch]) -> None:
     with path.open("wb") as file:
         for batch in batches:
-            names = batch.schema.names
-            columns = [_json_values(column, field) for column, field in zip(batch.columns, batch.schema, strict=True)]
-            file.writelines(encode(dict(zip(names, row, strict=True))) + b"\n" for row in zip(*columns, strict=True))
+            file.writelines(line + b"\n" for line in _json_lines(batch))
+
+
+def _json_lines(batch: pa.RecordBatch) -> Iterator[bytes]:
+    names = batch.schema.names
+    columns = [_json_values(column, field) for column, field in zip(batch.columns, batch.schema, strict=True)]
+    return (encode(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))
 
 
 def _write_arrow(path: Path, batches: Iterator[pa.RecordBatch]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -49,7 +50,9 @@ def test_execute_runs_a_job_file_with_overrides(project: Project, home: Path, ca
     """A path is enough; progress goes to stderr; what it gave and how it went is on the execution."""
     project.write("functions.py", "def tidy(text):\n    return text.upper()\n")
     overrides = {"workflow.nodes.tidy.call": "functions:tidy", "dataset.limit": 2, "run.parallelism": 8}
+    handler = signal.getsignal(signal.SIGINT)
     execution = batchrun.execute("job.yaml", overrides=overrides)
+    assert signal.getsignal(signal.SIGINT) is handler
     assert (execution.status, execution.error, execution.stop_reason) == ("completed", None, None)
     assert (execution.has_succeeded, execution.is_paused, execution.has_stuck_threads) == (True, False, False)
     assert (execution.progress.total_items, execution.progress.processed_items, execution.progress.failed_items) == (2, 2, 0)
