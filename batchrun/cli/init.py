@@ -20,4 +20,4 @@ def command(path: Path) -> None:
         raise click.ClickException(f"{path} is there already; name another file") from None
     except OSError as error:
         raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
-    click.echo(f"wrote {path}; next: batchrun validate {path}", err=True)
+    click.echo(f"wrote {path}; next: name your data and your functions in it, then: batchrun validate {path}", err=True)

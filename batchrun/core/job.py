@@ -96,7 +96,7 @@ class Resource:
     base_url: str
     """What relative paths of requests are appended to."""
     headers: dict[str, str] = field(default_factory=dict)
-    """Headers sent with every request."""
+    """Headers sent with every request. The whole job is stored with its results, so keep access keys out of it."""
     max_concurrency: int | None = None
     """The most calls at any instant; null: no limit beyond `run.parallelism`."""
 

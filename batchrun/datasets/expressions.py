@@ -80,4 +80,6 @@ def _explained(message: str, text: str, types: Mapping[str, pl.DataType]) -> str
         return f"{unsupported[1]} is not supported"
     if "'date/datetime/time' to a string" in first or re.search(r"is_in' cannot check for (Date|Time)", first):
         return "a date or time is compared with a text; write DATE '2024-02-01', TIMESTAMP '2024-02-01 12:00:00' or TIME '12:00:00'"
+    if first.startswith("cannot compare string with numeric type"):
+        return "a text is compared with a number; a column that is text by mistake gets its type from dataset.schema, such as {size: int64}"
     return first if len(first) <= 300 else first[:300] + "…"

@@ -91,8 +91,6 @@ class Dispatcher(Generic[Waiting]):
             ExecutionError: the dataset cannot be read or results cannot be written any further.
         """
         await self._in_group(self._start_workers)
-        self._end(unstarted(self._window))
-        self._window.clear()
 
     async def _in_group(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
@@ -102,6 +100,8 @@ class Dispatcher(Generic[Waiting]):
                     await body()
         finally:
             self._feed.close()
+        self._end(unstarted(self._window))
+        self._window.clear()
         fault = self._broken or self._unreadable
         if fault is not None:
             raise fault
@@ -151,7 +151,9 @@ class Dispatcher(Generic[Waiting]):
         return window.popleft() if window and not self._is_stopping() else None
 
     async def _load(self) -> None:
-        await self._until(lambda: self._sink.backlog <= _LARGEST_BACKLOG)
+        await self._until(lambda: self._sink.backlog <= _LARGEST_BACKLOG or self._is_stopping())
+        if self._is_stopping():
+            return
         loaded = await self._next_window()
         self._exhausted = loaded is None
         self._window.extend(loaded or ())
@@ -178,17 +180,30 @@ class Dispatcher(Generic[Waiting]):
     # Items in chunks
 
     async def _feed_chunks(self) -> None:
-        while not self._is_stopping():
-            window = await self._next_window()
-            if window is None:
-                break
-            self._submitted += len(window)
-            if self._is_stopping():
-                self._end(unstarted(window))
-                break
-            self._engine.submit(window, self._chunk_finished)
-            await self._until(self._has_room)
-        await self._until(lambda: self.counts.ended >= self._submitted)
+        try:
+            while not (self._exhausted and self._has_ended()):
+                await self._until(self._has_room)
+                if self._is_stopping():
+                    break
+                if self._window:
+                    self._submit_window()
+                elif not self._exhausted:
+                    await self._load()
+                else:
+                    await self._until(lambda: bool(self._window) or self._has_ended())
+        finally:
+            with anyio.CancelScope(shield=True):  # what lanes hold ends soon after the grace period, too
+                await self._until(self._has_ended)
+
+    def _submit_window(self) -> None:
+        items = list(self._window)
+        self._window.clear()
+        self._submitted += len(items)
+        self._engine.submit(items, self._chunk_finished)
+
+    def _has_ended(self) -> bool:
+        """Whether all items have ended that were submitted, and none was taken back."""
+        return self.counts.ended >= self._submitted and (not self._window or self._is_stopping())
 
     def _has_room(self) -> bool:
         queued = self._submitted - self.counts.ended - self._parked
@@ -205,6 +220,10 @@ class Dispatcher(Generic[Waiting]):
         for run in chunk.waiting:
             self._parked += 1
             self._tasks.start_soon(self._finish, run)
+        if self._parked >= self._max_open:
+            held_back = self._engine.withdraw()
+            self._submitted -= len(held_back)
+            self._window.extendleft(reversed(held_back))
 
     async def _finish(self, run: Waiting) -> None:
         try:
@@ -223,9 +242,8 @@ class Dispatcher(Generic[Waiting]):
                 self._broken = error
                 self._grace_scope.cancel()
                 self._engine.abandon_all()
-        failed = self.counts.failed
         self.counts.add(results)
-        if self.counts.failed != failed:
+        if self.counts.failed:
             self._judge()
         self._changed.set()
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import types
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
+from typing import Any
 
 import anyio
 
@@ -10,6 +14,41 @@ from batchrun.core.errors import Timeout
 from batchrun.engine.deadlines import Deadlines
 from batchrun.engine.item_run import ItemRun
 from batchrun.workflow.plan import Step
+
+_MOST_CANCELLATIONS = 100  # one comes with each turn of the event loop until the call ends; cleaning up takes a few
+
+
+@types.coroutine
+def stoppable(call: Coroutine[Any, Any, Any], is_over: Callable[[], bool]) -> Generator[Any, Any, Any]:
+    """Await a call of a user, and give it up when it is over and the call swallows its cancellation again and again.
+
+    Without this, one `while True` around an `except BaseException` would keep its item, and with it the run, for ever.
+    """
+    swallowed = 0
+    try:
+        awaited = call.send(None)
+        while True:
+            try:
+                value = yield awaited
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # also what is awaited failed with
+                swallowed += isinstance(error, asyncio.CancelledError) and is_over()
+                if swallowed > _MOST_CANCELLATIONS:
+                    with suppress(BaseException):  # a call that does not even let itself be closed is left where it is
+                        call.close()
+                    raise
+                awaited = call.throw(error)
+            else:
+                awaited = call.send(value)
+    except StopIteration as end:
+        return end.value
+
+
+def is_cancelled() -> bool:
+    """Whether the task is being cancelled, and not only something that it awaits."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class Attempt:
@@ -45,16 +84,17 @@ class Attempt:
 
     def timeout(self) -> Timeout:
         """The error of this call once its deadline has passed."""
-        error = self._deadlines.timeout(self._run, self._step)
+        error = self._deadlines.timeout(self._run, self._step, self.began)
         error.ambiguous = self._in_doubt
         return error
 
     def end(self) -> None:
-        """The call has ended."""
+        """The call has ended: nothing cancels it any more."""
         if self._timer is not None:
             self._timer.cancel()
 
     def _arm(self) -> None:
+        self.end()
         left = self._deadlines.attempt_seconds(self._run, self._step)
         if left is not None:
             loop = asyncio.get_running_loop()

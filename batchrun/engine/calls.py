@@ -11,19 +11,19 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from batchrun.core.errors import InvalidValue
 from batchrun.core.executions import Stop
 from batchrun.core.items import ItemResult
 from batchrun.core.job import DefaultOnFailure
-from batchrun.engine.attempt import Attempt
+from batchrun.engine.attempt import Attempt, is_cancelled, stoppable
 from batchrun.engine.deadlines import Deadlines
-from batchrun.engine.failures import error_record, message_of
+from batchrun.engine.failures import error_record, is_abort, message_of
 from batchrun.engine.item_run import ItemRun
-from batchrun.flow.retry import CallHistory
+from batchrun.flow.retry import CallHistory, Decision
 from batchrun.workflow.encoding import encode
-from batchrun.workflow.plan import Plan, Step
+from batchrun.workflow.node import Render
+from batchrun.workflow.plan import Plan, Stage, Step
 from batchrun.workflow.scope import Scope
 from batchrun.workflow.templates import fresh
 
@@ -60,14 +60,12 @@ class Calls:
 
     def __init__(self, policy: CallPolicy) -> None:
         self.policy = policy
+        self.is_over = False  # nothing may go on any more
         self._deadlines = policy.deadlines
         self._clock = policy.deadlines.clock
         self._full = policy.recording == "full"
         self._records = policy.recording != "none"
-        self._stretches = [
-            [(step, step.position, step.bit, step.inputs, step.call, not (step.conditional or step.sends_call_key)) for step in stage.steps]
-            for stage in policy.plan.stages
-        ]
+        self._stretches = [_stretch(stage) for stage in policy.plan.stages]
         self._epoch = time.time() - self._clock()  # engine clock → seconds since 1970
 
     def run_stretch(self, run: ItemRun, lane: Watched) -> None:
@@ -79,13 +77,14 @@ class Calls:
         outputs, records = run.outputs, run.records
         recorded = written = None
         for step, position, bit, bind, call, is_plain in self._stretches[run.stage]:
-            if run.done & bit or not (is_plain or self._begins(run, step)):
-                if run.status is not None:
+            if run.done & bit or not (is_plain or self._begins(run, step, lane)):
+                if not run.goes_on:
                     return
                 continue
+            lane.began = began = clock()  # before `step`: the watchdog reads the two the other way round
             lane.step = step
-            lane.began = began = clock()
             try:
+                recorded = None
                 run.inputs = inputs = bind(run)
                 if full:
                     # Written down at once: the function may change its arguments, and its output may be changed later.
@@ -96,7 +95,6 @@ class Calls:
             except BaseException as error:
                 if lane.abandoned or not self.settle_failure(run, step, error, began, recorded):
                     return
-                recorded = None
                 continue
             if lane.abandoned:
                 return
@@ -115,12 +113,11 @@ class Calls:
             scope.inputs = step.inputs(scope)
             if self._full:
                 recorded = encode(scope.inputs)
-            if step.sends_call_key:
-                scope.call_key = self._call_key(run, step)
+            scope.call_key = self._call_key(run, step) if step.sends_call_key else None
             if step.queues:
                 scope.sending = attempt.sending
             with attempt.cancel_scope:
-                value = await step.call(scope)
+                value = await stoppable(step.call(scope), lambda: self.is_over or attempt.cancel_scope.cancel_called)
                 written = encode(value) if self._full else None
             run.call_key = scope.call_key
             if attempt.cancel_scope.cancelled_caught:
@@ -134,6 +131,9 @@ class Calls:
             self.settle_failure(run, step, error, attempt.began, recorded)
         finally:
             attempt.end()
+            run.call_key = None
+            if step.queues:
+                del scope.sending  # else item and attempt would keep one another alive
 
     def is_skipped(self, run: ItemRun, step: Step) -> bool:
         """Decide whether a node runs, and note it when it is skipped. A `when` that fails is a failure of its node."""
@@ -144,7 +144,9 @@ class Calls:
         elif step.when is not None:
             try:
                 wanted = bool(step.when(run))
-            except Exception as error:  # conditions may call methods of users' values
+            except BaseException as error:  # conditions may call methods of users' values
+                if is_abort(error):
+                    raise
                 self.settle_failure(run, step, error, began, None)
                 return True
         if wanted:
@@ -160,12 +162,18 @@ class Calls:
         now = self._clock()
         before = (run.calls or {}).get(step.position, CallHistory(0))
         history = before._replace(attempts=before.attempts + 1)
-        decision = step.retry.decide(error, history, random.random)
+        try:
+            decision = step.retry.decide(error, history, random.random)
+        except BaseException as second:  # an attribute of the user's exception that raises when it is read
+            if is_abort(second):
+                raise
+            decision = Decision("fail")
         if decision.action == "stop":
             run.status = "cancelled"
             self.policy.on_stop(Stop("rule", f"node {step.id}: {type(error).__name__}: {message_of(error)}"))
         is_throttle = decision.action == "throttle"
-        if is_throttle or (decision.action == "retry" and self._deadlines.leaves_time_after(run, decision.wait_seconds)):
+        is_retry = decision.action == "retry" and self._deadlines.leaves_time_after(run, decision.wait_seconds)
+        if run.status is None and (is_throttle or is_retry):
             self._send_back(run, step, before if is_throttle else history, decision.wait_seconds, throttle=is_throttle)
             return False
         record = error_record(error, step.id)
@@ -175,12 +183,18 @@ class Calls:
             run.records.append((step.position, status, history.attempts, started, duration, recorded, None, record, run.call_key))
         if run.status is not None:
             return False
-        if step.on_failure == "stop":
+        if step.on_failure == "stop" or not self._deadlines.leaves_time_after(run, 0):
             run.status, run.error = "failed", record
             return False
         run.done |= step.bit
         run.outputs[step.position] = fresh(step.on_failure.default) if isinstance(step.on_failure, DefaultOnFailure) else None
         return True
+
+    def settle_queued(self, run: ItemRun) -> None:
+        """Settle an item whose deadline passed while it waited for a lane."""
+        step = next(step for step in self.policy.plan.stages[run.stage].steps if not run.done & step.bit)
+        began = self._clock()
+        self.settle_failure(run, step, self._deadlines.timeout(run, step, began), began, None)
 
     def result(self, run: ItemRun) -> ItemResult:
         """The result of an item that has ended."""
@@ -193,14 +207,22 @@ class Calls:
                 output = plan.output(run)
                 output = encode(output) if plan.output_check is None else plan.output_check(output)
                 status = "completed"
-            except Exception as problem:  # values of users may run code of theirs when they are written down
+            except BaseException as problem:  # values of users may run code of theirs when they are written down
+                if is_abort(problem):
+                    raise
                 status, error = "failed", error_record(problem, None)
         if status == "failed" and not self._full:
             self._keep_outputs(run)
+        if status != "failed":
+            error = None  # another node may have failed before a rule stopped the execution
+        if not run.has_begun:
+            return ItemResult(run.source, status, None, None, 0, None, 0.0, ())
         started, duration = self._times(run.started, self._clock())
         return ItemResult(run.source, status, output, error, run.attempts, started, duration, run.records)
 
-    def _begins(self, run: ItemRun, step: Step) -> bool:
+    def _begins(self, run: ItemRun, step: Step, lane: Watched) -> bool:
+        lane.began = self._clock()  # a condition can hang, too
+        lane.step = step
         if step.conditional and self.is_skipped(run, step):
             return False
         run.call_key = self._call_key(run, step) if step.sends_call_key else None
@@ -239,15 +261,22 @@ class Calls:
                 record = kept.get(step.position, (step.position, "completed", 1, None, 0.0, None, None, None, None))
                 try:
                     written = encode(run.outputs[step.position])
-                except InvalidValue:
+                except BaseException as problem:  # what a value is made of may run code of users, too
+                    if is_abort(problem):
+                        raise
                     continue
                 kept[step.position] = (*record[:6], written, *record[7:])
         run.records = list(kept.values())
 
 
+def _stretch(stage: Stage) -> list[tuple[Step, int, int, Render, Callable[[Scope], Any], bool]]:
+    """What the fast path needs of each step; the last one says that the step always runs and no call key is about."""
+    has_keys = any(step.sends_call_key for step in stage.steps)
+    return [(step, step.position, step.bit, step.inputs, step.call, not (step.conditional or has_keys)) for step in stage.steps]
+
+
 def _is_for_us(error: BaseException) -> bool:
     """Whether an exception ends the task, not the call: it comes from us, not from the code of a node that raised it on its own."""
     if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
-    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+        return is_cancelled()
+    return is_abort(error) or isinstance(error, GeneratorExit)

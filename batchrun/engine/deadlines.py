@@ -44,9 +44,10 @@ class Deadlines:
         left = self._item_seconds(run, now)
         return left is not None and left <= 0
 
-    def timeout(self, run: ItemRun, step: Step) -> Timeout:
-        """The error of a call that ran past its deadline."""
-        if step.timeout_seconds is not None and self.leaves_time_after(run, 0):
+    def timeout(self, run: ItemRun, step: Step, began: float) -> Timeout:
+        """The error of a call that began then and ran past its deadline."""
+        left = self._item_seconds(run, began)
+        if step.timeout_seconds is not None and (left is None or step.timeout_seconds < left):
             return Timeout(f"the call ran longer than timeout_seconds: {step.timeout_seconds:g}")
         error = Timeout(f"the item ran longer than item_timeout_seconds: {self.item_timeout_seconds:g}")
         error.retryable = False

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
@@ -18,7 +19,8 @@ from batchrun.core.protocols import Slot
 from batchrun.engine.calls import CallPolicy, Calls
 from batchrun.engine.deadlines import Deadlines
 from batchrun.engine.item_run import ItemRun
-from batchrun.engine.lanes import Lane, LaneHooks, LanePool
+from batchrun.engine.lane import Lane, LaneHooks
+from batchrun.engine.lanes import LanePool
 from batchrun.workflow.plan import Plan, Stage, Step
 
 
@@ -62,10 +64,11 @@ class Engine:
                 execution_id=settings.execution_id,
                 recording=settings.recording,
                 deadlines=self._deadlines,
-                on_stop=on_stop,
+                on_stop=self._stop_by_rule,
             )
         )
         self._on_stop = on_stop
+        self._is_stopping = False  # nothing may begin any more
         self._most_abandoned = max(8, settings.run.parallelism)
         self._stack = AsyncExitStack()
         self._lanes: LanePool | None = None
@@ -73,10 +76,14 @@ class Engine:
         self._stopping = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        for lifespan in self.plan.lifespans:
-            await self._stack.enter_async_context(lifespan())
+        async with AsyncExitStack() as stack:
+            for lifespan in self.plan.lifespans:
+                await stack.enter_async_context(lifespan())
+            self._stack = stack.pop_all()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         hooks = LaneHooks(
-            work=self._work, finished=self._chunk_finished, is_late=self._deadlines.is_late, abandoned=self._abandoned, clock=self._clock
+            work=self._work, finished=self._chunk_finished, is_late=self._is_late, abandoned=self._abandoned, clock=self._clock
         )
         self._lanes = LanePool(self._run.parallelism, hooks)
         return self
@@ -108,27 +115,37 @@ class Engine:
 
     async def finish(self, run: ItemRun, slot: Slot) -> ItemResult:
         """Run an item from where it is to its end; it gives `slot` back while it waits."""
-        if not run.started:
+        if not run.has_begun:
             run.started = self._clock()
         try:
             while True:
                 if run.wait_seconds is not None and not await self._waited(run, slot):
                     return self._cancelled(run)
                 run = await self._advance(run)
-                if run.wait_seconds is None:
+                if run.wait_seconds is None or run.status is not None:
                     return self._calls.result(run)
         except asyncio.CancelledError:
-            # The grace period is over. What the item has done so far still becomes its row.
-            return self._cancelled(run)
+            # The grace period is over. What the item has done so far still becomes its row; a lane may still be at it.
+            return self._cancelled(run.fork())
 
     def stop_waiting(self) -> None:
         """Let items that wait for another attempt end as cancelled."""
+        self._is_stopping = True
         self._stopping.set()
 
     def abandon_all(self) -> None:
         """Let items that run in lanes end as cancelled, whether their calls return or not."""
-        self._stopping.set()
+        self.stop_waiting()
+        self._calls.is_over = True
         self.lanes.abandon_all()
+
+    def _stop_by_rule(self, cause: Stop) -> None:
+        self._is_stopping = True  # at once, for what is queued in the same lane
+        if threading.get_ident() == self._thread:
+            self._on_stop(cause)
+        else:
+            with suppress(RuntimeError):  # the loop is closed: the execution ended without this lane
+                self._loop.call_soon_threadsafe(self._on_stop, cause)
 
     async def _waited(self, run: ItemRun, slot: Slot) -> bool:
         seconds, run.wait_seconds = run.wait_seconds or 0.0, None
@@ -165,9 +182,15 @@ class Engine:
 
     def _work(self, run: ItemRun, lane: Lane) -> None:
         """In a lane thread: run the item's stretch, and finish it when that was all."""
-        if not run.started:
+        if self._is_stopping and (self._calls.is_over or not run.has_begun):
+            run.status = "cancelled"
+        elif not run.has_begun:
             run.started = self._clock()
-        self._calls.run_stretch(run, lane)
+            self._calls.run_stretch(run, lane)
+        elif self._deadlines.leaves_time_after(run, 0):
+            self._calls.run_stretch(run, lane)
+        else:
+            self._calls.settle_queued(run)
         if run.waiter is None and run.wait_seconds is None and not lane.abandoned:
             run.result = self._calls.result(run)
 
@@ -180,18 +203,20 @@ class Engine:
                 finished.results.append(run.result or self._calls.result(run))
         self._on_finished(finished)
 
+    def _is_late(self, run: ItemRun, step: Step | None, began: float) -> bool:
+        return self._calls.is_over or self._deadlines.is_late(run, step, began)
+
     def _abandoned(self, run: ItemRun, step: Step | None, began: float) -> ItemRun:
         """Settle an item whose call is past its deadline; the thread keeps the old one and can do it no harm."""
         successor = run.fork()
-        if step is None:  # taken away before the first call of its lane
+        if not successor.goes_on:  # its call failed at the last moment
+            return successor
+        if step is None or self._calls.is_over:  # without a step, it was taken away before the first call of its lane
             successor.status = "cancelled"
             return successor
         successor.done &= ~step.bit
         successor.records = [record for record in successor.records if record[0] != step.position]
-        if self._stopping.is_set():
-            successor.status = "cancelled"
-        else:
-            self._calls.settle_failure(successor, step, self._deadlines.timeout(successor, step), began, None)
+        self._calls.settle_failure(successor, step, self._deadlines.timeout(successor, step, began), began, None)
         if self.lanes.abandoned_count > self._most_abandoned:
             message = f"{self.lanes.abandoned_count} calls hang, the last one in node {step.id}; their threads cannot be ended"
             self._on_stop(Stop("stuck", message))

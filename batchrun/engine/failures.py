@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
+from collections.abc import Callable
+from itertools import dropwhile
+from pathlib import Path
+from typing import TypeVar
 
 from batchrun.core.errors import ErrorRecord
 from batchrun.flow.retry import is_retryable
 
+T = TypeVar("T")
+
+_FOLDER = str(Path(__file__).parent)
 _MESSAGE_CHARS = 4_000
 _TRACEBACK_CHARS = 12_000
 
 
 def error_record(error: BaseException, node_id: str | None) -> ErrorRecord:
-    """The record of an exception that was raised below a function of the engine."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first frame is the engine's
-    status = getattr(error, "http_status", None)
+    """The record of an exception that was raised below a function of the engine. Never raises, whatever the exception is like."""
+    frames = list(dropwhile(_is_ours, traceback.extract_tb(error.__traceback__)))
     return ErrorRecord(
         type=type(error).__name__,
         message=message_of(error),
         node_id=node_id,
-        retryable=is_retryable(error),
-        http_status=status if isinstance(status, int) and 0 <= status <= 999 else None,
+        retryable=_asked(lambda: is_retryable(error), default=False),
+        http_status=_asked(lambda: _http_status(error), default=None),
         traceback=_clean("".join(traceback.format_list(frames))[-_TRACEBACK_CHARS:]) if frames else None,
     )
 
@@ -29,8 +36,33 @@ def message_of(error: BaseException) -> str:
     """The message of an exception, as text that can be written down."""
     try:
         return _clean(str(error)[:_MESSAGE_CHARS])
-    except Exception as second:  # a __str__ of the user's
+    except BaseException as second:  # a __str__ of the user's
+        if is_abort(second):
+            raise
         return f"(the message cannot be shown: {type(second).__name__})"
+
+
+def is_abort(error: BaseException) -> bool:
+    """Whether an exception is a signal that ends the program, and not one that code of users raised."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+
+
+def _asked(question: Callable[[], T], default: T) -> T:
+    try:
+        return question()
+    except BaseException as second:  # an attribute of the user's that raises when it is read
+        if is_abort(second):
+            raise
+        return default
+
+
+def _http_status(error: BaseException) -> int | None:
+    status = getattr(error, "http_status", None)
+    return int(status) if isinstance(status, int) and not isinstance(status, bool) and 0 <= status <= 999 else None
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(_FOLDER)
 
 
 def _clean(text: str) -> str:

@@ -21,7 +21,7 @@ class ItemRun(Scope):
         stage: position of the stage the item is in.
         attempts: 1 + times the item was sent back by `retry`.
         calls: failed calls so far, by node position; made when the first one fails.
-        started: engine clock when the item was first worked on.
+        started: engine clock when the item was first worked on; negative: it was not yet.
         excluded: seconds that do not count towards the item's deadline.
         wait_seconds: set when the item must wait before it goes on.
         status: set when the item has ended early: failed or cancelled.
@@ -38,7 +38,7 @@ class ItemRun(Scope):
     stage = 0
     attempts = 1
     calls: dict[int, CallHistory] | None = None
-    started = 0.0
+    started = -1.0
     excluded = 0.0
     wait_seconds: float | None = None
     status: ItemStatus | None = None
@@ -52,6 +52,11 @@ class ItemRun(Scope):
         self.item = source.data
         self.outputs = [None] * node_count
         self.records: list[NodeRecord] = []
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it was ever worked on."""
+        return self.started >= 0
 
     @property
     def goes_on(self) -> bool:

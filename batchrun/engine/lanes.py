@@ -9,15 +9,13 @@ is abandoned, its item fails, and what was queued behind it moves to other lanes
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from queue import SimpleQueue
+from collections.abc import Iterable
 from threading import Thread
 
 from batchrun.engine.item_run import ItemRun
+from batchrun.engine.lane import Lane, LaneHooks
 from batchrun.workflow.plan import Step
 
 _CHUNK_SECONDS = 0.005
@@ -28,101 +26,6 @@ _BUSY_PROCESSOR_RATIO = 0.8
 _BLOCKING_SECONDS = 0.0002
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneHooks:
-    """What the pool calls.
-
-    Attributes:
-        work: runs an item's stretch; in the lane thread.
-        finished: takes items submitted in chunks, done; on the event loop.
-        is_late: whether the call of an item, begun then, is past its deadline.
-        abandoned: settles an item whose call was abandoned and gives back what goes on in its place.
-        clock: seconds; never goes back.
-    """
-
-    work: Callable[[ItemRun, Lane], None]
-    finished: Callable[[list[ItemRun]], None]
-    is_late: Callable[[ItemRun, Step | None, float], bool]
-    abandoned: Callable[[ItemRun, Step | None, float], ItemRun]
-    clock: Callable[[], float]
-
-
-class Lane:
-    """One thread and the items queued for it.
-
-    Its deques and lists are shared with the event loop thread: every operation on them is a single atomic one.
-    """
-
-    __slots__ = (
-        "_hooks",
-        "_notify",
-        "_wake",
-        "abandoned",
-        "began",
-        "chunk",
-        "chunk_began",
-        "current",
-        "finished",
-        "inbox",
-        "is_stuck",
-        "step",
-    )
-
-    def __init__(self, number: int, hooks: LaneHooks, notify: Callable[[Lane], None]) -> None:
-        self._hooks = hooks
-        self._notify = notify
-        self._wake: SimpleQueue[bool] = SimpleQueue()
-        self.inbox: deque[ItemRun] = deque()
-        self.finished: deque[ItemRun] = deque()
-        self.current: list[ItemRun] = []  # the item being run; whoever pops it, thread or event loop, owns it
-        self.step: Step | None = None
-        self.began = math.inf  # when the current call began
-        self.chunk = 1
-        self.chunk_began = 0.0
-        self.abandoned = False
-        self.is_stuck = False  # its call is a long one: nothing is queued behind it
-        Thread(target=self._main, name=f"batchrun-lane-{number}", daemon=True).start()
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether the thread has nothing to do."""
-        return not self.inbox and not self.current and not self.finished
-
-    def give(self, runs: Iterable[ItemRun]) -> None:
-        """Queue items. Called on the event loop."""
-        self.inbox.extend(runs)
-        self._wake.put(True)
-
-    def close(self) -> None:
-        """End the thread once it is idle."""
-        self._wake.put(False)
-
-    def _main(self) -> None:
-        inbox, finished = self.inbox, self.finished
-        work, clock = self._hooks.work, self._hooks.clock
-        while True:
-            try:
-                run = inbox.popleft()
-            except IndexError:
-                if finished:
-                    self._notify(self)
-                if not self._wake.get():
-                    return
-                continue
-            if not finished:
-                self.chunk_began = clock()
-            self.began = math.inf  # else the item would look as old as the last call of this lane until its own begins
-            self.current = current = [run]
-            work(run, self)
-            try:
-                current.pop()
-            except IndexError:
-                return  # the deadline passed while the call ran: the item is no longer ours
-            finished.append(run)
-            if len(finished) >= self.chunk:
-                self._notify(self)
-
-
 class LanePool:
     """The lanes of one execution. All methods are called on the event loop."""
 
@@ -131,22 +34,27 @@ class LanePool:
         self._hooks = hooks
         self._loop = asyncio.get_running_loop()
         self._lanes: list[Lane] = []
-        self._pending: deque[ItemRun] = deque()
+        self._pending: deque[ItemRun] = deque()  # items that have not begun
+        self._returning: deque[ItemRun] = deque()  # items that have: they go first
         self._chunk = 1
         self._item_seconds = _CHUNK_SECONDS
         self._ticking: asyncio.TimerHandle | None = None
         self._measured = (0.0, 0.0)
         self._started = 0
-        self.abandoned_count = 0
+        self._abandoned: list[Thread] = []
 
     @property
-    def pending(self) -> int:
-        """Items queued and not yet given to a lane."""
-        return len(self._pending)
+    def abandoned_count(self) -> int:
+        """Threads of abandoned calls that have still not come back."""
+        self._abandoned = [thread for thread in self._abandoned if thread.is_alive()]
+        return len(self._abandoned)
 
     def submit(self, runs: Iterable[ItemRun]) -> None:
-        """Queue items; `hooks.finished` gets them when they are done."""
+        """Queue items that have not begun; `hooks.finished` gets them when they are done."""
         self._pending.extend(runs)
+        self._start()
+
+    def _start(self) -> None:
         self._assign()
         if self._ticking is None:
             self._measured = (time.monotonic(), time.process_time())
@@ -156,24 +64,23 @@ class LanePool:
         """Queue one item and wait until it is done. Returns what goes on in its place: the item itself unless it was abandoned."""
         waiter: asyncio.Future[ItemRun] = self._loop.create_future()
         run.waiter = waiter
-        self.submit((run,))
+        self._returning.append(run)
+        self._start()
         return await waiter
 
     def withdraw(self) -> list[ItemRun]:
-        """Take back the items no lane has started; those submitted by `run` stay."""
+        """Take back the items that have not begun."""
+        for lane in self._lanes:
+            self._put_back(lane.take_back())
         taken = list(self._pending)
         self._pending.clear()
-        for lane in self._lanes:
-            taken += _emptied(lane.inbox)
-        waited_for = [run for run in taken if run.waiter is not None]
-        if waited_for:
-            self.submit(waited_for)
-        return [run for run in taken if run.waiter is None]
+        self._assign()
+        return taken
 
     def abandon_all(self) -> None:
         """Take every item away from its lane, as if it were past its deadline."""
         for lane in list(self._lanes):
-            self._abandon(lane, lane.current)
+            self._abandon(lane, lane.current, lane.step, lane.began)
 
     def close(self) -> None:
         """End the threads. Stuck ones stay behind; they are daemons."""
@@ -183,9 +90,9 @@ class LanePool:
             lane.close()
 
     def _assign(self) -> None:
-        pending, chunk = self._pending, self._chunk
+        chunk = self._chunk
         for lane in self._lanes:
-            if not pending:
+            if not (self._pending or self._returning):
                 return
             if lane.is_stuck:
                 continue
@@ -193,9 +100,18 @@ class LanePool:
             room = chunk - len(lane.inbox) if chunk > 1 else lane.is_idle
             if room * 2 > chunk:
                 lane.chunk = chunk
-                lane.give([pending.popleft() for _ in range(min(room, len(pending)))])
-        if pending and not self._lanes:
+                lane.give(self._next(room))
+        if not self._lanes and (self._pending or self._returning):
             self._add_lanes(1)
+
+    def _next(self, count: int) -> list[ItemRun]:
+        pending, returning = self._pending, self._returning
+        runs = [returning.popleft() for _ in range(min(count, len(returning)))]
+        return runs + [pending.popleft() for _ in range(min(count - len(runs), len(pending)))]
+
+    def _put_back(self, runs: list[ItemRun]) -> None:
+        for run in reversed(runs):
+            (self._returning if run.has_begun else self._pending).appendleft(run)
 
     def _add_lanes(self, count: int) -> None:
         for _ in range(min(count, self._max_lanes - len(self._lanes))):
@@ -211,7 +127,7 @@ class LanePool:
             lane.abandoned = True
 
     def _collect(self, lane: Lane) -> None:
-        runs = _emptied(lane.finished)
+        runs = lane.collect()
         if not runs:
             return
         lane.is_stuck = lane.is_stuck and bool(lane.current)
@@ -234,17 +150,18 @@ class LanePool:
         now = self._hooks.clock()
         for lane in list(self._lanes):
             current = lane.current
-            runs = current[:]  # the lane may take its item out at any moment
-            lane.is_stuck = bool(runs) and now - lane.began > _STUCK_SECONDS
+            runs = current[:]  # the lane may take its item out, or go on to its next call, at any moment
+            step, began = lane.step, lane.began
+            lane.is_stuck = bool(runs) and now - began > _STUCK_SECONDS
             if lane.is_stuck:
-                self._pending.extendleft(reversed(_emptied(lane.inbox)))
-                if self._hooks.is_late(runs[0], lane.step, lane.began):
-                    self._abandon(lane, current)
+                self._put_back(lane.take_back())
+                if self._hooks.is_late(runs[0], step, began):
+                    self._abandon(lane, current, step, began)
             if lane.finished:
                 self._collect(lane)
         self._assign()
         self._grow()
-        busy = self._pending or any(not lane.is_idle for lane in self._lanes)
+        busy = self._pending or self._returning or any(not lane.is_idle for lane in self._lanes)
         self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick) if busy else None
 
     def _grow(self) -> None:
@@ -256,40 +173,32 @@ class LanePool:
         wall, processor = time.monotonic(), time.process_time()
         use = (processor - self._measured[1]) / max(wall - self._measured[0], 1e-9)
         self._measured = (wall, processor)
-        if not self._pending or use > _BUSY_PROCESSOR_RATIO or any(lane.is_idle for lane in self._lanes):
+        if not (self._pending or self._returning) or any(lane.is_idle for lane in self._lanes):
+            return
+        if use - self.abandoned_count > _BUSY_PROCESSOR_RATIO:  # what an abandoned call burns must not hold up the others
             return
         if self._item_seconds > _BLOCKING_SECONDS or all(lane.is_stuck for lane in self._lanes):
             self._add_lanes(max(1, len(self._lanes)))
 
-    def _abandon(self, lane: Lane, current: list[ItemRun]) -> None:
-        step, began = lane.step, lane.began
+    def _abandon(self, lane: Lane, current: list[ItemRun], step: Step | None, began: float) -> None:
         try:
             run = current.pop()
         except IndexError:  # it ended at the last moment
             return
         lane.abandoned = True
         self._lanes.remove(lane)
-        self._pending.extendleft(reversed(_emptied(lane.inbox)))
+        self._put_back(lane.take_back())
         self._collect(lane)
-        self.abandoned_count += 1
+        self._abandoned.append(lane.thread)
         waiter, run.waiter = run.waiter, None
         successor = self._hooks.abandoned(run, step, began)
         if successor.goes_on:
             successor.waiter = waiter
-            self._pending.append(successor)
+            self._returning.append(successor)
         elif waiter is None:
             self._hooks.finished([successor])
         else:
             _tell(waiter, successor)
-
-
-def _emptied(queue: deque[ItemRun]) -> list[ItemRun]:
-    taken: list[ItemRun] = []
-    try:
-        while True:
-            taken.append(queue.popleft())
-    except IndexError:
-        return taken
 
 
 def _tell(waiter: asyncio.Future[ItemRun], run: ItemRun) -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+import math
 import shutil
-import signal
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import anyio
@@ -28,13 +25,14 @@ from batchrun.dispatch.neighbours import Rooms
 from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.engine.item_run import ItemRun
 from batchrun.execution.prepare import Prepared
+from batchrun.execution.process import rare_collections, signals_to
 from batchrun.execution.summary import Outcome, execution_record, table_metadata
 from batchrun.results import ResultLayout, ResultTotals, ResultWriter, atomic_json, export_results, write_failures
 from batchrun.results.files import unwritable
 from batchrun.telemetry.progress import Display, Nothing, display
 
 _TICK_SECONDS = 0.2
-_RARE_COLLECTIONS = (50_000, 20, 100)
+_SAME_SIGNAL_SECONDS = 1.0  # `timeout` and some supervisors send each signal to the process and to its group
 
 
 class ExecutionRun:
@@ -57,6 +55,8 @@ class ExecutionRun:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_begun = False
         self._requested: Stop | None = None  # asked for from outside
+        self._is_told = False  # that it stops
+        self._signalled_at = -math.inf
         self._stop: Stop | None = None  # what made the dispatcher stop
         self._fault: str | None = None  # what broke the run
         self._has_stuck_threads = False
@@ -69,7 +69,7 @@ class ExecutionRun:
             ExecutionError: the items cannot be copied to the disk; nothing is left behind.
         """
         started_at = datetime.now(UTC)
-        with self._signals():
+        with signals_to(self._on_signal):
             items = self._load()
             self._has_begun = True
             totals = self._process(items)
@@ -92,9 +92,10 @@ class ExecutionRun:
     def stop(self, cause: Stop) -> None:
         """Stop, from any thread: no more items are started, and calls in flight get the grace period."""
         self._requested = self._requested or cause
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop has just been closed: all items have ended
-                self._loop.call_soon_threadsafe(self._begin_stop)
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # it has just been closed: all items have ended
+                loop.call_soon_threadsafe(self._begin_stop)
 
     def _load(self) -> Loaded:
         loaded, plan = self.prepared.loaded, self.prepared.plan
@@ -153,7 +154,7 @@ class ExecutionRun:
 
     def _dispatch_all(self, items: Loaded, writer: ResultWriter) -> None:
         try:
-            with _rare_collections():
+            with rare_collections():
                 anyio.run(self._dispatch, items, writer)
         except ExecutionError as broken:
             self._fault = str(broken)
@@ -178,8 +179,12 @@ class ExecutionRun:
         if self._dispatcher is None or self._requested is None or self._dispatcher.stop_cause is self._requested:
             return
         grace = self.prepared.loaded.run.grace_seconds
-        self._display.note(f"{self._requested.message}: calls in flight have {grace:g} s to end; once more to abort without a result")
+        self._tell(f"{self._requested.message}: calls in flight have {grace:g} s to end; once more to abort without a result")
         self._dispatcher.stop(self._requested)
+
+    def _tell(self, text: str) -> None:
+        self._is_told = True
+        self._display.note(text)
 
     def _put_rest(self, items: Loaded, writer: ResultWriter) -> int:
         """Write the rows of the items that were never loaded. Returns how many rows the result must have."""
@@ -208,34 +213,26 @@ class ExecutionRun:
                 write_failures(self.folder, items.rows)
             export_results(self.folder, self.prepared.loaded.job.output.export)
         except ExecutionError as broken:
-            self._fault = "; ".join(filter(None, [self._fault, f"{broken}; results.parquet is complete"]))
+            self._fault = f"{self._fault}; {broken}" if self._fault else f"{broken}; results.parquet is complete"
 
     def _is_done_anyway(self, items: Loaded, totals: ResultTotals | None) -> bool:
         """Whether a stop came too late to keep any item from its end. A breach of the failure policy never does."""
         is_breach = self._stop is not None and self._stop.reason == "failure_policy"
         return totals is not None and totals.processed_items == items.total_items and not is_breach
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first SIGINT or SIGTERM stops the execution; the second one, or one before the first item, aborts it."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def on_signal(number: int, _frame: FrameType | None) -> None:
-            name = signal.Signals(number).name
-            if self._requested is not None or not self._has_begun:
-                raise KeyboardInterrupt(name)
+    def _on_signal(self, name: str) -> None:
+        """The first signal stops the execution; the second one, or one before the first item, aborts it."""
+        if not self._has_begun:
+            raise KeyboardInterrupt(name)
+        if self._requested is None:
+            self._signalled_at = time.monotonic()
             self.stop(Stop("signal", f"stopped by {name}"))
             if self._loop is None and self._dispatcher is not None:
-                self._display.note(f"{name}: all items have ended, the result is being written; once more to abort without it")
-
-        previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+                self._tell(f"{name}: all items have ended, the result is being written; once more to abort without it")
+        elif self._is_told or time.monotonic() - self._signalled_at > _SAME_SIGNAL_SECONDS:
+            if self._loop is not None:
+                self._loop.set_exception_handler(lambda _loop, _context: None)  # what is cut off need not be reported
+            raise KeyboardInterrupt(name)
 
     @asynccontextmanager
     async def _showing(self, dispatcher: Dispatcher[ItemRun], total_items: int) -> AsyncIterator[None]:
@@ -269,15 +266,3 @@ class ExecutionRun:
             ticking.cancel()
             self.progress = snapshot()
             self._display.close(self.progress)
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Let the cyclic garbage collector run seldom: items and results are many, short-lived and free of cycles."""
-    before = gc.get_threshold()
-    gc.set_threshold(*_RARE_COLLECTIONS)
-    try:
-        yield
-    finally:
-        if before != _RARE_COLLECTIONS:  # else another execution of this process put them there, and will put them back
-            gc.set_threshold(*before)

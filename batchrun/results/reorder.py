@@ -7,6 +7,7 @@ from heapq import heappop, heappush
 from itertools import accumulate, chain, count, pairwise
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -206,11 +207,21 @@ def _stretches(ordinals: Sequence[int]) -> list[range]:
 
 
 def _size_bytes(results: Sequence[ItemResult]) -> int:
-    """About how much memory results take: their JSON text, and what Python needs around it."""
+    """About how much memory results take: their texts, and what Python needs around them."""
     size = _ROW_BYTES * len(results)
-    for _, _, output, _, _, _, _, nodes in results:
-        if output.__class__ is bytes:
-            size += len(output)
+    for _, _, output, error, _, _, _, nodes in results:
+        size += len(output) if output.__class__ is bytes else _text_bytes(output)
+        if error is not None:
+            size += len(error.message) + len(error.traceback or "")
         for node in nodes:
             size += _NODE_BYTES + len(node[5] or b"") + len(node[6] or b"")
     return size
+
+
+def _text_bytes(value: Any) -> int:
+    """About how many bytes of text are in a checked output: dicts, lists and scalars."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_text_bytes, value.values()))
+    return sum(map(_text_bytes, value)) if isinstance(value, list) else 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,17 @@ def test_small_disorder_leaves_at_once(tmp_path: Path, layout: ResultLayout, mak
     assert rows.indices == list(range(0, 10 * len(rows.indices), 10))
 
 
-def test_large_values_leave_in_small_batches(tmp_path: Path, layout: ResultLayout, make_results: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("is_typed", [False, True])
+def test_large_values_leave_in_small_batches(
+    tmp_path: Path, layout: ResultLayout, make_results: Callable[..., Any], is_typed: bool
+) -> None:
     """A column of one batch cannot hold 2 GiB, however many large outputs are handed over together."""
     sizes: list[int] = []
+    layout = replace(layout, output_type={"texts": ["string"]} if is_typed else None)
     columns = ResultColumns(layout, Tally(layout.nodes))
     reorder = Reorder(columns.batch, lambda batch: sizes.append(batch.nbytes), tmp_path, buffer_bytes=8 * 100_000)
-    reorder.add(make_results(60, output=lambda _: b'"%s"' % (b"x" * 30_000)))
+    text = "x" * 30_000
+    reorder.add(make_results(60, output=lambda _: {"texts": [text]} if is_typed else f'"{text}"'.encode()))
     reorder.finish()
 
     assert max(sizes) < 200_000
