@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import inspect
 import json
 import math
 from datetime import time, timedelta
@@ -105,9 +106,11 @@ def _encode_other(value: Any) -> Any:
             return list(value)
     parts = value if isinstance(value, type) else _parts(value)
     if parts is value:
-        raise InvalidValue(
-            f"a value of type {type(value).__qualname__} cannot be written as JSON; return plain values, dataclasses or pydantic models"
-        )
+        advice = "return plain values, dataclasses or pydantic models"
+        if inspect.iscoroutine(value):
+            value.close()  # it would complain that nobody awaited it
+            advice = "make the function that returns it async, and await it there"
+        raise InvalidValue(f"a value of type {type(value).__qualname__} cannot be written as JSON; {advice}")
     return parts
 
 

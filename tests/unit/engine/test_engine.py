@@ -116,6 +116,18 @@ async def test_outputs_without_a_faithful_form_fail_their_item() -> None:
     assert (results[1].error.type, results[1].error.node_id) == ("InvalidValue", "make")
 
 
+async def test_a_sync_function_that_returns_a_coroutine_is_told_how_to_be_async() -> None:
+    """The work of a coroutine nobody awaits would be lost without a word."""
+
+    async def later(n: int) -> int:
+        return n
+
+    (result,) = await RowRun(nodes=[node("later", lambda n: later(n), inputs={"n": "{{ item.n }}"})]).results([{"n": 1}])  # noqa: PLW0108 - the lambda is what is not async
+    assert result.error is not None
+    assert result.error.type == "InvalidValue"
+    assert "async, and await it there" in result.error.message
+
+
 async def test_a_typed_output_that_does_not_fit_fails_its_item_and_names_the_field() -> None:
     """The output column's type is checked for each item before it reaches the table."""
     workflow = Workflow(nodes=(node("make", lambda n: {"n": n}, inputs={"n": "{{ item.n }}"}),), output_schema={"n": "int64"})
