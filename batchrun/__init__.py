@@ -6,25 +6,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batchrun.client import Execution, execute, map
+    from batchrun.client import Execution, execute, map, resume
     from batchrun.core.errors import BatchrunError, ExecutionError, JobError, NodeError
     from batchrun.core.executions import Progress
     from batchrun.core.job import Dataset, Job, NodeOptions, Output, Resource, Run, Workflow
-    from batchrun.core.policies import Backoff, FailurePolicy, Match, Retry, RetryRule
+    from batchrun.core.policies import Backoff, Budget, FailurePolicy, Match, Retry, RetryRule
     from batchrun.version import VERSION as __version__
+    from batchrun.workflow.context import Context
 
 _PLACES = {
-    "batchrun.client": ("Execution", "execute", "map"),
+    "batchrun.client": ("Execution", "execute", "map", "resume"),
     "batchrun.core.errors": ("BatchrunError", "ExecutionError", "JobError", "NodeError"),
     "batchrun.core.executions": ("Progress",),
     "batchrun.core.job": ("Dataset", "Job", "NodeOptions", "Output", "Resource", "Run", "Workflow"),
-    "batchrun.core.policies": ("Backoff", "FailurePolicy", "Match", "Retry", "RetryRule"),
+    "batchrun.core.policies": ("Backoff", "Budget", "FailurePolicy", "Match", "Retry", "RetryRule"),
+    "batchrun.workflow.context": ("Context",),
 }
 _PLACE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [
     "Backoff",
     "BatchrunError",
+    "Budget",
+    "Context",
     "Dataset",
     "Execution",
     "ExecutionError",
@@ -44,6 +48,7 @@ __all__ = [
     "__version__",
     "execute",
     "map",
+    "resume",
 ]
 
 

@@ -19,7 +19,7 @@ from batchrun.core.executions import ExecutionStatus, Progress, Stop
 from batchrun.core.ids import new_execution_id
 from batchrun.core.job import Dataset, Job
 from batchrun.datasets import spool_frame
-from batchrun.execution import ExecutionRun, Outcome, prepare
+from batchrun.execution import Earlier, ExecutionRun, Outcome, Record, prepare, reopen
 from batchrun.results import ResultTotals, read_results, scan_results
 
 
@@ -140,6 +140,43 @@ def execute(job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] 
         if spooled and outcome is None:
             shutil.rmtree(spooled[1], ignore_errors=True)
     return Execution(run, outcome)
+
+
+def resume(
+    folder: str | Path,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    accept_changes: bool = False,
+    quiet: bool = False,
+) -> Execution | None:
+    """Go on with an execution that was killed, stopped or broken off, and wait for its end.
+
+    Items that are done stay as they are; the others go on after the last of their nodes that ended.
+
+    Args:
+        folder: the execution's folder, or a copy of it.
+        overrides: values that are different from now on, as in `execute`: limits, parallelism, a larger budget.
+        accept_changes: go on though the workflow was edited. Edited nodes and all after them run again in items that are not done.
+        quiet: show no progress.
+
+    Returns:
+        The execution; null when it had completed before and there was nothing to do.
+
+    Raises:
+        JobError: the dataset, the items or the workflow are not what they were; the error names each difference. Nothing was run.
+        ExecutionError: there is no execution in the folder, or another process runs it.
+
+    Example:
+        >>> resume("runs/20261101T093000-0a1b2c3d4e", {"run.budget.max_calls": 20_000})  # doctest: +SKIP
+    """
+    folder = Path(folder).resolve()
+    record = Record.read(folder)
+    if record.content.get("status") == "completed":
+        return None
+    run = ExecutionRun(
+        reopen(folder, record, overrides), record.content["execution_id"], folder, quiet=quiet, earlier=Earlier(record, accept_changes)
+    )
+    return Execution(run, _outside_of_loops(run))
 
 
 def map(function: Callable[..., Any], dataset: Any, *, parallelism: int | None = None, quiet: bool = False, **sections: Any) -> Execution:

@@ -13,6 +13,7 @@ from batchrun.version import VERSION
 
 _COMMANDS = {
     "run": "Run a job.",
+    "resume": "Go on with an execution that was killed or stopped.",
     "validate": "Check a job without running it.",
     "plan": "Show what a job would read and do.",
     "results": "Show, filter or export the result of an execution.",

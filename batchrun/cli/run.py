@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from batchrun.cli.options import job_options, overrides_of
+
+if TYPE_CHECKING:
+    from batchrun.client import Execution
 
 
 @click.command("run")
@@ -19,12 +23,18 @@ def command(job: Path, *, settings: tuple[str, ...], filter_: str | None, limit:
 
     Progress and summary go to standard error.
     """
-    import json
-
-    from batchrun.cli.summary import summary
     from batchrun.client import execute
 
     execution = execute(job, overrides_of(settings, filter_, limit), quiet=quiet)
+    return told(execution, quiet=quiet, as_json=as_json)
+
+
+def told(execution: Execution, *, quiet: bool, as_json: bool) -> int:
+    """Show how an execution ended. Returns the exit code, if the process can end in the ordinary way."""
+    import json
+
+    from batchrun.cli.summary import summary
+
     code = exit_code(execution.status, execution.stop_reason, execution.progress.failed_items)
     must_leave = execution.has_stuck_threads
     try:

@@ -42,6 +42,8 @@ def _lines(execution: Execution) -> Iterator[str]:
         yield from _table(("error", "node", "items", "example"), groups)
     yield ""
     yield from _files(execution)
+    if execution.status != "completed" and execution.record["job"]["run"]["durable"]:
+        yield f"to go on: batchrun resume {_near(execution.folder)}"
 
 
 def _counts(progress: Progress) -> str:

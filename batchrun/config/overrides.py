@@ -1,7 +1,8 @@
-"""Single values set from outside the job file: `--set run.parallelism=64`."""
+"""What is set from outside the job file: values, `--set run.parallelism=64`, and outputs, `--override nodes.clean.output=x`."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -9,8 +10,11 @@ from typing import Any, cast
 from batchrun.config.source import Source, ValuePath, plain, shown
 from batchrun.config.yaml_source import read_yaml
 from batchrun.core.errors import JobError, Problem, dotted, known_values
+from batchrun.workflow.fingerprint import references_in
+from batchrun.workflow.templates import is_template
 
 _PATH = re.compile(r"[^.\[\]=]+(\[\d+\])*(\.[^.\[\]=]+(\[\d+\])*)*")
+_OUTPUT = re.compile(r"nodes\.([^.\[\]=]+)\.output")
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 
 
@@ -43,15 +47,80 @@ def remove(source: Source, path: ValuePath) -> None:
         source.forget(path)
 
 
-def _parsed(overrides: Mapping[str, Any] | Sequence[str], problems: list[Problem]) -> Iterable[tuple[str, Any, str]]:
+def with_outputs(job: Mapping[str, Any], outputs: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
+    """A job in which nodes have fixed outputs and are not called.
+
+    Such a node runs where and after what it did before; what it reads is run as well, for that may be part of the output.
+
+    Args:
+        job: what `effective_job` made; it is not changed.
+        outputs: the value of each node by its id, or as on the command line, `["nodes.clean.output=x"]`. Nothing in a value
+            is read as a template.
+
+    Raises:
+        JobError: with every mistake found: nodes the job does not have, texts of another form.
+
+    Example:
+        >>> job = {"workflow": {"nodes": [{"id": "a", "type": "python", "call": "m:f"}]}}
+        >>> with_outputs(job, {"a": [1, "{{ x }}"]})["workflow"]["nodes"][0]["type"]
+        'template'
+    """
+    nodes = job["workflow"]["nodes"]
+    ids = [node["id"] for node in nodes]
+    problems: list[Problem] = []
+    fixed: dict[str, Any] = {}
+    for id, value, label in _outputs(outputs, problems):
+        if id in ids:
+            fixed[id] = value
+        else:
+            problems.append(Problem((), f'unknown node "{id}"; {known_values(id, ids, kind="nodes")}', label))
+    if problems:
+        raise JobError(problems)
+    replaced = [_with_output(node, fixed[node["id"]]) if node["id"] in fixed else node for node in nodes]
+    return {**job, "workflow": {**job["workflow"], "nodes": replaced}}
+
+
+def _outputs(outputs: Mapping[str, Any] | Sequence[str], problems: list[Problem]) -> Iterable[tuple[str, Any, str]]:
+    if isinstance(outputs, Mapping):
+        yield from ((id, plain(value), f'outputs["{id}"]') for id, value in outputs.items())
+        return
+    for path, value, label in _parsed(outputs, problems, option="--override", example="nodes.clean.output=text"):
+        match = _OUTPUT.fullmatch(path)
+        if match:
+            yield match[1], value, label
+        else:
+            problems.append(Problem((), f"{path!r} is not the output of a node; give it as nodes.ID.output=value", label))
+
+
+def _with_output(node: Mapping[str, Any], value: Any) -> dict[str, Any]:
+    read = {str(reference[1]) for reference in references_in(node) if reference[0] == "nodes" and len(reference) > 1}
+    needs = list(node.get("needs") or ())
+    needs += sorted(read.difference(needs))
+    kept = {key: node[key] for key in ("label", "when") if key in node}
+    return {"id": node["id"], "type": "template", **kept, "needs": needs, "template": _literal(value)}
+
+
+def _literal(value: Any) -> Any:
+    """A template of exactly this value."""
+    if isinstance(value, str) and is_template(value):
+        text = json.dumps(value).replace("{", "\\u007b").replace("}", "\\u007d")
+        return f"{{{{ {text} }}}}"
+    if isinstance(value, Mapping):
+        return {key: _literal(inner) for key, inner in value.items()}
+    return [_literal(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _parsed(
+    overrides: Mapping[str, Any] | Sequence[str], problems: list[Problem], *, option: str = "--set", example: str = "run.parallelism=64"
+) -> Iterable[tuple[str, Any, str]]:
     if isinstance(overrides, Mapping):
         yield from ((path, plain(value), f'overrides["{path}"]') for path, value in overrides.items())
         return
     for text in [overrides] if isinstance(overrides, str) else overrides:
         path, equals, value_text = text.partition("=")
-        label = f"--set {text}"
+        label = f"{option} {text}"
         if not equals:
-            problems.append(Problem((), "give it as path=value, for example run.parallelism=64", label))
+            problems.append(Problem((), f"give it as path=value, for example {example}", label))
             continue
         try:
             value = read_yaml(value_text, path)

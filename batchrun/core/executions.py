@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 ExecutionStatus: TypeAlias = Literal[
     "pending", "running", "finalizing", "completed", "paused", "waiting", "failed", "cancelled", "rejected"
 ]
 
-StopReason: TypeAlias = Literal["user", "signal", "rule", "stuck", "failure_policy"]
+StopReason: TypeAlias = Literal["user", "cancel", "signal", "rule", "stuck", "budget", "failure_policy"]
+
+RESUMABLE: tuple[ExecutionStatus, ...] = ("pending", "running", "finalizing", "paused", "waiting", "failed", "cancelled")
+"""What a resume goes on from; `running` and `finalizing` only when the process is gone."""
 
 
 class Stop(NamedTuple):
@@ -26,7 +30,9 @@ class Stop(NamedTuple):
     @property
     def status(self) -> ExecutionStatus:
         """What the execution is afterwards."""
-        return "failed" if self.reason == "failure_policy" else "paused"
+        if self.reason == "failure_policy":
+            return "failed"
+        return "cancelled" if self.reason == "cancel" else "paused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +48,14 @@ class Progress:
         cancelled_items: items that were not run, or not to their end.
         waiting_items: items that wait for a person.
         open_items: items worked on, or waiting for another attempt.
-        elapsed_seconds: time since the first item was started.
+        restored_items: items that were done before this process began.
+        elapsed_seconds: time since this process started its first item.
+        total_nodes: nodes of the workflow.
+        current_node_id: the node that most open items are at.
+        current_node_idx: its position in the job, from 0.
+        slowest_node_id: the node that took most time so far.
+        open_nodes: open items by the node they are at.
+        waiting_for: open items by what they wait for: `call`, `lane`, `backoff`.
     """
 
     total_items: int = 0
@@ -52,7 +65,14 @@ class Progress:
     cancelled_items: int = 0
     waiting_items: int = 0
     open_items: int = 0
+    restored_items: int = 0
     elapsed_seconds: float = 0.0
+    total_nodes: int = 0
+    current_node_id: str | None = None
+    current_node_idx: int | None = None
+    slowest_node_id: str | None = None
+    open_nodes: Mapping[str, int] = field(default_factory=dict)
+    waiting_for: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def processed_items(self) -> int:
@@ -61,8 +81,8 @@ class Progress:
 
     @property
     def items_per_second(self) -> float:
-        """Items done per second, on average."""
-        return self.processed_items / self.elapsed_seconds if self.elapsed_seconds > 0 else 0.0
+        """Items this process did per second, on average."""
+        return (self.processed_items - self.restored_items) / self.elapsed_seconds if self.elapsed_seconds > 0 else 0.0
 
     @property
     def remaining_seconds(self) -> float | None:

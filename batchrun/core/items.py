@@ -5,6 +5,7 @@ These are tuples because one is made per item: a million of them are the cost of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from batchrun.core.errors import ErrorRecord
@@ -48,6 +49,23 @@ class Item(NamedTuple):
     row: int
 
 
+class Usage(NamedTuple):
+    """What calls of a node cost.
+
+    Attributes:
+        cost: in the unit of the budget.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+
 NodeRecord: TypeAlias = tuple[
     int,  # position of the node in the plan
     NodeStatus,
@@ -58,6 +76,7 @@ NodeRecord: TypeAlias = tuple[
     bytes | None,  # output, JSON
     ErrorRecord | None,
     str | None,  # call_key
+    Usage | None,  # what the call cost
 ]
 """One node execution. A plain tuple: three of them are made per item of a three-node workflow."""
 
@@ -80,3 +99,40 @@ class ItemResult(NamedTuple):
     started_at: int | None
     duration_ms: float
     nodes: tuple[NodeRecord, ...] | list[NodeRecord]
+
+
+class KeptNode(NamedTuple):
+    """What one node of an item that is not completed has come to: what a resume or a retry goes on from.
+
+    Attributes:
+        item_attempts: attempts of the item so far.
+        node_attempts: calls of the node that failed and were not throttled, while it has not ended.
+        record: its node execution; null while it has not ended.
+        output: its output as JSON; null while it has not ended.
+        checkpoint: the last value a running call left, as JSON.
+    """
+
+    ordinal: int
+    item_index: int
+    item_attempts: int
+    node_id: str
+    node_attempts: int = 0
+    record: NodeRecord | None = None
+    output: bytes | None = None
+    checkpoint: bytes | None = None
+
+
+class RestoredItem(NamedTuple):
+    """Where an item goes on that an earlier run of the execution began, or that is run again by a retry.
+
+    Attributes:
+        attempts: of the item, the one that begins now included.
+        generation: how often it was chosen by a retry; goes into call keys.
+        nodes: what is kept of its nodes, at most one entry per node.
+        earlier_attempts: calls of each node before the last retry, by node id; they only add to what is recorded.
+    """
+
+    attempts: int
+    generation: int
+    nodes: tuple[KeptNode, ...]
+    earlier_attempts: Mapping[str, int]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from batchrun.core.checks import above, at_least, problem, ratio, refuse
-from batchrun.core.policies import FailurePolicy, Retry
+from batchrun.core.policies import Budget, FailurePolicy, Retry
 
 NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -173,13 +173,19 @@ class Run:
     """What happens to failed node calls."""
     failure_policy: FailurePolicy = FailurePolicy()
     """When to stop because too much fails."""
+    budget: Budget = Budget()
+    """When to pause because too much was spent."""
+    timeout_seconds: float | None = None
+    """How long the execution may run, over all its resumes, before it is paused; null: without limit."""
+    durable: bool = True
+    """Keep a journal, so that a crash costs only the calls in flight; false: a crash costs the whole run."""
 
     def __post_init__(self) -> None:
         too_few = self.max_open_items is not None and self.max_open_items < self.parallelism
         refuse(
             at_least(1, parallelism=self.parallelism),
             problem("max_open_items", f"must be ≥ parallelism ({self.parallelism}), got {self.max_open_items}" if too_few else None),
-            above(0, item_timeout_seconds=self.item_timeout_seconds),
+            above(0, item_timeout_seconds=self.item_timeout_seconds, timeout_seconds=self.timeout_seconds),
             at_least(0, max_throttled_seconds=self.max_throttled_seconds, grace_seconds=self.grace_seconds),
         )
 

@@ -66,6 +66,21 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The most an execution may spend, over all its resumes. Reaching it pauses the execution. Null: no limit."""
+
+    max_calls: int | None = None
+    """Calls of nodes, repeated ones included; throttled ones are free."""
+    max_tokens: int | None = None
+    """Input and output tokens that nodes report."""
+    max_cost: float | None = None
+    """Cost that nodes report, in whatever unit they report it."""
+
+    def __post_init__(self) -> None:
+        refuse(at_least(0, max_calls=self.max_calls, max_tokens=self.max_tokens, max_cost=self.max_cost))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailurePolicy:
     """When so much fails that going on makes no sense. Null: no limit."""
 

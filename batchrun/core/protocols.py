@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from batchrun.core.items import ItemResult
+from batchrun.core.items import ItemResult, KeptNode
 
 
 class Slot(Protocol):
@@ -28,4 +28,18 @@ class ResultSink(Protocol):
 
         Raises:
             ExecutionError: writing failed; no result is taken any more.
+        """
+
+
+class NodeJournal(Protocol):
+    """Keeps what nodes of items that are not completed have come to, so that no crash can cost it."""
+
+    def keep(self, nodes: Sequence[KeptNode]) -> None:
+        """Take what is to be kept; from any thread. Never blocks and never raises: `ResultSink.put` tells of a broken journal."""
+
+    async def checkpoint(self, node: KeptNode) -> None:
+        """Take a checkpoint of a running call, and return once it is safe on the disk.
+
+        Raises:
+            ExecutionError: it cannot be written.
         """

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import repeat
@@ -21,6 +20,8 @@ from batchrun.datasets.selection import Block
 
 _LIST_ITEMS = 2_048
 _LIST_BYTES = 4 * 2**20
+
+_ORDINAL = "__batchrun_ordinal"
 
 # Item._make without its Python frame: a fifth of the time it takes to make an item.
 _item: Callable[[tuple[Any, ...]], Item] = partial(tuple.__new__, Item)
@@ -42,48 +43,49 @@ class Loaded:
         rejected_rows: CSV rows that did not parse and were written to the rejects file.
         window_schema: `source_item_id`, `item_index`, then the kept columns with the types of the source.
         source_schema: the columns of the files, whether the workflow reads them or not.
+        selection: which rows became items: a hash of their positions when there is a filter, a sample or an id column, else
+            how many they are. On the same files and with the same options it is another one exactly when other rows are
+            selected, as with `CURRENT_DATE` in the filter on another day. It says nothing about the values of these rows,
+            so it misses computed columns that came out differently.
     """
 
     total_items: int
     rejected_rows: int
     window_schema: pa.Schema
     source_schema: pa.Schema
+    selection: str
     scan: Scan
     blocks: tuple[Block, ...]
     id_column: str
     columns: tuple[str, ...]
 
-    def windows(self) -> Iterator[list[Item]]:
-        """The items in order, in lists of at most a few thousand items and a few megabytes.
+    def windows(self, wanted: bytearray | None = None) -> Iterator[list[Item]]:
+        """The items in order, in lists of at most a few thousand items and a few megabytes; no list is empty.
+
+        Args:
+            wanted: 1 at the ordinal of each item that is handed out, with a length of `total_items`; null: all are. Ordinals
+                stay what they are, so those of the other items are left out. Looked at as reading goes on.
 
         Raises:
             ExecutionError: a file is damaged, or an expression fails on a value.
         """
-        ordinal = 0
         columns = list(dict.fromkeys([*self.columns, *self._copied()]))
-        for frame in self._frames(self.blocks, columns):
+        for frame in self._frames(wanted, columns):
             step = max(1, min(_LIST_ITEMS, frame.height * _LIST_BYTES // max(int(frame.estimated_size()), 1)))
             for start in range(0, frame.height, step):
-                items = self._items(frame.slice(start, step), ordinal)
-                yield items
-                ordinal += len(items)
+                yield self._items(frame.slice(start, step))
 
-    def remaining(self, from_ordinal: int) -> Iterator[pa.RecordBatch]:
-        """The window columns of the items from `from_ordinal` on, for items that were never run.
+    def rest(self, left: bytearray) -> Iterator[tuple[pa.Int64Array, pa.RecordBatch]]:
+        """The ordinals and the window columns of items that are not run, in order, a bounded number at a time.
+
+        Args:
+            left: 1 at the ordinal of each such item, with a length of `total_items`.
 
         Raises:
             ExecutionError: a file is damaged, or an expression fails on a value.
         """
-        at = bisect_right([block.ordinal for block in self.blocks], from_ordinal) - 1
-        blocks = list(self.blocks[max(at, 0) :])
-        skip = max(from_ordinal - blocks[0].ordinal, 0) if blocks else 0
-        if blocks and blocks[0].items == blocks[0].stop - blocks[0].start:
-            blocks[0], skip = blocks[0]._replace(start=min(blocks[0].start + skip, blocks[0].stop)), 0
-        for frame in self._frames(blocks, list(dict.fromkeys(self._copied()))):
-            rest = frame.slice(skip)
-            skip = max(skip - frame.height, 0)
-            if rest.height:
-                yield self._copies(rest)
+        for frame in self._frames(left, list(dict.fromkeys(self._copied()))):
+            yield frame[_ORDINAL].to_arrow(), self._copies(frame)
 
     def rows(self, indexes: pa.Int64Array) -> Iterator[pa.RecordBatch]:
         """`item_index` and all source columns of some items.
@@ -110,20 +112,44 @@ class Loaded:
                 if len(some):
                     yield some[0], some[-1] + 1
 
-        for slab in self._slabs(source, ranges(), names):
+        for slab in _reading(source.slabs(ranges(), names)):
             hit = slab.frame.filter(pl.col(INDEX).is_in(between(slab.start, slab.stop).implode()))
             if hit.height:
                 yield to_batch(hit.select(INDEX, *schema.names[1:]).to_arrow().columns, schema)
 
-    def _frames(self, blocks: Sequence[Block], columns: list[str]) -> Iterator[pl.DataFrame]:
-        ranges = ((block.start, block.stop) for block in blocks)
-        return (slab.frame for slab in self._slabs(self.scan, ranges, columns))
+    def _frames(self, wanted: bytearray | None, columns: list[str]) -> Iterator[pl.DataFrame]:
+        """The wanted items with their ordinals; never an empty frame."""
+        for block in self.blocks:
+            if not _has_any(wanted, block.ordinal, block.ordinal + block.items):
+                continue
+            for first, frame in self._numbered(block, wanted, columns):
+                stop = first + frame.height
+                numbered = frame.with_columns(pl.int_range(first, stop, dtype=pl.Int64).alias(_ORDINAL))
+                if wanted is not None and not _has_all(wanted, first, stop):
+                    numbered = numbered.filter(_mask(wanted[first:stop]))
+                if numbered.height:
+                    yield numbered
 
-    def _slabs(self, scan: Scan, ranges: Iterable[tuple[int, int]], columns: list[str]) -> Iterator[Slab]:
-        try:
-            yield from scan.slabs(ranges, columns)
-        except ReadFailed as error:
-            raise ExecutionError(f"reading the dataset failed: {error}") from error
+    def _numbered(self, block: Block, wanted: bytearray | None, columns: list[str]) -> Iterator[tuple[int, pl.DataFrame]]:
+        """The rows of a block in frames, each with the ordinal of its first row; those without a wanted item are not read."""
+        ranges, first = [(block.start, block.stop)], block.ordinal
+        if wanted is None or _has_all(wanted, first, first + block.items):
+            for slab in _reading(self.scan.slabs(ranges, columns)):
+                yield first, slab.frame
+                first += slab.frame.height
+            return
+        positions = None  # each row is an item
+        if block.items < block.stop - block.start:  # to find the items costs less than to read all columns of the others
+            positions = pl.concat(slab.frame[INDEX] for slab in _reading(self.scan.slabs(ranges, [])))
+
+        def ordinal_at(position: int) -> int:
+            return first + (position - block.start if positions is None else positions.search_sorted(position))
+
+        def is_needed(start: int, stop: int) -> bool:
+            return _has_any(wanted, ordinal_at(start), ordinal_at(stop))
+
+        for slab in _reading(self.scan.slabs(ranges, columns, is_needed)):
+            yield ordinal_at(slab.start), slab.frame
 
     def _copied(self) -> list[str]:
         kept = self.window_schema.names[2:]
@@ -134,10 +160,30 @@ class Loaded:
         table = pl.DataFrame([column.alias(str(at)) for at, column in enumerate(columns)]).to_arrow()
         return to_batch(table.columns, self.window_schema)
 
-    def _items(self, frame: pl.DataFrame, first: int) -> list[Item]:
+    def _items(self, frame: pl.DataFrame) -> list[Item]:
         window = ItemWindow(self._copies(frame))
         count = frame.height
         indexes = frame[INDEX].to_list()
         ids: list[Any] = indexes if self.id_column == INDEX else frame[self.id_column].to_list()
         data: Any = frame.select(self.columns).to_struct().to_list() if self.columns else ({} for _ in range(count))
-        return list(map(_item, zip(range(first, first + count), indexes, ids, data, repeat(window), range(count), strict=False)))
+        return list(map(_item, zip(frame[_ORDINAL].to_list(), indexes, ids, data, repeat(window), range(count), strict=False)))
+
+
+def _reading(slabs: Iterator[Slab]) -> Iterator[Slab]:
+    try:
+        yield from slabs
+    except ReadFailed as error:
+        raise ExecutionError(f"reading the dataset failed: {error}") from error
+
+
+def _has_any(wanted: bytearray | None, start: int, stop: int) -> bool:
+    """Whether an item from `start` to before `stop` is wanted."""
+    return wanted is None or wanted.find(1, start, stop) >= 0
+
+
+def _has_all(wanted: bytearray, start: int, stop: int) -> bool:
+    return wanted.find(0, start, stop) < 0
+
+
+def _mask(marks: bytearray) -> pl.Series:
+    return pl.Series(pa.Array.from_buffers(pa.uint8(), len(marks), [None, pa.py_buffer(marks)])) == 1

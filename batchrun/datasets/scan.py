@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +14,10 @@ from batchrun.datasets.sampling import is_below
 
 INDEX = "__batchrun_index"
 """The position of a row in the dataset: `item_index`."""
+
+
+def _all(_start: int, _stop: int) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +89,15 @@ class Scan:
     query: Query
     pruned: frozenset[int] = frozenset()
 
-    def slabs(self, ranges: Iterable[tuple[int, int]], columns: Sequence[str]) -> Iterator[Slab]:
+    def slabs(
+        self, ranges: Iterable[tuple[int, int]], columns: Sequence[str], is_needed: Callable[[int, int], bool] = _all
+    ) -> Iterator[Slab]:
         """The rows kept in ranges of positions, in order.
+
+        Args:
+            ranges: start and stop of each, ascending.
+            columns: what is read of each row, besides `INDEX`.
+            is_needed: told the start and the stop of a piece before it is read; false leaves it out.
 
         Raises:
             ReadFailed: a file is damaged, or an expression fails on a value.
@@ -94,7 +105,8 @@ class Scan:
         file_columns = self.query.file_columns(columns)
         for start, stop in ranges:
             for piece in self.table.pieces(start, stop, file_columns, self.pruned):
-                yield from self._slabs(piece, columns, file_columns)
+                if is_needed(piece.start, piece.start + piece.rows):
+                    yield from self._slabs(piece, columns, file_columns)
 
     def _slabs(self, piece: Piece, columns: Sequence[str], file_columns: Sequence[str]) -> Iterator[Slab]:
         offset = piece.start - piece.first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -26,8 +27,22 @@ class Block(NamedTuple):
     items: int
 
 
-def select_items(scan: Scan, dataset: Dataset) -> tuple[Scan, tuple[Block, ...]]:
-    """The scan with the sample, and where its items are, in order; stretches without items are left out.
+class Selection(NamedTuple):
+    """The rows that become items.
+
+    Attributes:
+        scan: the scan with the sample.
+        blocks: where its items are, in order; stretches without items are left out.
+        fingerprint: a hash of the positions of the items.
+    """
+
+    scan: Scan
+    blocks: tuple[Block, ...]
+    fingerprint: str
+
+
+def select_items(scan: Scan, dataset: Dataset) -> Selection:
+    """Find and count the items.
 
     Raises:
         JobError: the id column is null somewhere or not unique.
@@ -43,13 +58,13 @@ def select_items(scan: Scan, dataset: Dataset) -> tuple[Scan, tuple[Block, ...]]
         scan = replace(scan, query=replace(scan.query, sample=(sample.seed, threshold)))
     limit = scan.table.rows if dataset.limit is None else min(dataset.limit, scan.table.rows)
     if dataset.id is None and scan.query.where is None and scan.query.sample is None:
-        return scan, (Block(0, limit, 0, limit),) if limit else ()
+        return Selection(scan, (Block(0, limit, 0, limit),) if limit else (), f"first {limit}")
     check = IdCheck(dataset.id, INDEX) if dataset.id is not None else None
     columns = [] if dataset.id is None else [dataset.id]
-    blocks = _count(scan, columns, limit, check)
+    blocks, fingerprint = _count(scan, columns, limit, check)
     if check is not None:
         check.finish(lambda: (slab.frame for slab in scan.slabs(((block.start, block.stop) for block in blocks), columns)))
-    return scan, tuple(blocks)
+    return Selection(scan, tuple(blocks), fingerprint)
 
 
 def check_casts(scan: Scan, declared: Mapping[str, pl.DataType]) -> None:
@@ -80,8 +95,9 @@ def check_casts(scan: Scan, declared: Mapping[str, pl.DataType]) -> None:
         )
 
 
-def _count(scan: Scan, columns: Sequence[str], limit: int, check: IdCheck | None) -> list[Block]:
+def _count(scan: Scan, columns: Sequence[str], limit: int, check: IdCheck | None) -> tuple[list[Block], str]:
     blocks: list[Block] = []
+    positions = hashlib.blake2b(digest_size=16)
     found = 0
     for slab in scan.slabs([(0, scan.table.rows)], columns) if limit else ():
         items = slab.frame.head(limit - found)
@@ -89,8 +105,14 @@ def _count(scan: Scan, columns: Sequence[str], limit: int, check: IdCheck | None
             full = found + items.height == limit
             blocks.append(Block(slab.start, items[INDEX][-1] + 1 if full else slab.stop, found, items.height))
             found += items.height
+            positions.update(_bytes(items[INDEX]))
             if check is not None:
                 check.add(items)
         if found == limit:
             break
-    return blocks
+    return blocks, positions.hexdigest()
+
+
+def _bytes(positions: pl.Series) -> memoryview:
+    array = positions.to_arrow()
+    return memoryview(array.buffers()[1])[8 * array.offset : 8 * (array.offset + len(array))]

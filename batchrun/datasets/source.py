@@ -110,10 +110,10 @@ class Source:
         whole = Scan(table=table, query=checked.query, pruned=self._pruned())
         try:
             check_casts(whole, checked.declared)
-            items, blocks = select_items(whole, dataset)
+            selected = select_items(whole, dataset)
         except ReadFailed as error:
             raise JobError([error.problem]) from error
-        types = {**checked.in_files, **checked.visible}
+        blocks, types = selected.blocks, {**checked.in_files, **checked.visible}
         return Loaded(
             total_items=blocks[-1].ordinal + blocks[-1].items if blocks else 0,
             rejected_rows=rejected,
@@ -125,7 +125,8 @@ class Source:
                 ]
             ),
             source_schema=pa.schema(list(checked.in_files.items())),
-            scan=items,
+            selection=selected.fingerprint,
+            scan=selected.scan,
             blocks=blocks,
             id_column=dataset.id if dataset.id is not None else INDEX,
             columns=tuple(columns),

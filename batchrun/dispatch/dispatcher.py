@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from typing import Any, Generic
 
 import anyio
@@ -17,7 +17,7 @@ from batchrun.core.items import Item, ItemResult
 from batchrun.core.job import Run
 from batchrun.dispatch.counts import Counts
 from batchrun.dispatch.neighbours import Chunk, Rooms, Runner, Waiting
-from batchrun.dispatch.slots import Slots
+from batchrun.dispatch.slots import NoSlot, Slots, WorkerSlot
 from batchrun.flow.failure import policy_breach
 
 _LARGEST_BACKLOG = 4_000  # results handed over and not yet written
@@ -26,25 +26,32 @@ _POLL_SECONDS = 0.05
 
 
 class Dispatcher(Generic[Waiting]):
-    """Runs every item of a feed.
+    """Runs every item of a feed. Their ordinals may have gaps.
 
     Items that may wait are run by workers, each of which pulls one item after another: there is no task, lock or queue
     per item. Items that never wait are handed to the engine in chunks.
 
+    Args:
+        engine: runs the items.
+        rooms: where items come from and where results go.
+        run: how the items are run.
+        counts: the items that ended in earlier runs of the execution and are not run again; null: none.
+
     Attributes:
-        counts: items that have ended.
+        counts: items that have ended, in earlier runs or in this one.
         stop_cause: why the dispatcher stopped early; null while it did not.
     """
 
-    def __init__(self, engine: Runner[Waiting], rooms: Rooms, run: Run) -> None:
-        self.counts = Counts()
+    def __init__(self, engine: Runner[Waiting], rooms: Rooms, run: Run, counts: Counts | None = None) -> None:
+        self.counts = replace(counts) if counts is not None else Counts()
         self.stop_cause: Stop | None = None
         self._engine = engine
         self._feed = rooms.feed
         self._sink = rooms.sink
         self._run = run
         self._slots = Slots(run.parallelism)
-        self._max_open = run.max_open_items or 4 * run.parallelism
+        self._max_open = _max_open(run)
+        self._ended_before = self.counts.ended
         self._window: deque[Item] = deque()
         self._loading = asyncio.Lock()
         self._exhausted = False
@@ -65,7 +72,28 @@ class Dispatcher(Generic[Waiting]):
     @property
     def open_items(self) -> int:
         """Items that have been started or queued and have not ended."""
-        return self._feed.loaded - len(self._window) - self.counts.ended
+        return self._feed.loaded - len(self._window) - self._ended
+
+    @property
+    def _ended(self) -> int:
+        return self.counts.ended - self._ended_before
+
+    def resize(self, parallelism: int) -> None:
+        """Work on this many items at once from now on; call it on the event loop.
+
+        More begin at once. Fewer: none begins before enough of those at work have ended or wait. Items held at all follow,
+        unless `max_open_items` says how many.
+
+        Raises:
+            ValueError: `parallelism` is below 1, or above `max_open_items`.
+        """
+        self._run = replace(self._run, parallelism=parallelism)
+        self._max_open = _max_open(self._run)
+        self._engine.resize(parallelism)
+        self._slots.resize(parallelism)
+        if self._workers:  # it has begun, and runs items by workers
+            for _ in range(self._slots.free):
+                self._start_another()
 
     def stop(self, cause: Stop) -> None:
         """Start no more items; those at work may go on for the grace period. Further calls change nothing."""
@@ -124,6 +152,12 @@ class Dispatcher(Generic[Waiting]):
         self._workers += 1
         self._tasks.start_soon(self._work)
 
+    def _start_another(self) -> None:
+        """Start a worker if there is a slot, a seat and an item for it."""
+        has_items = bool(self._window) or not self._exhausted
+        if has_items and self._slots.free > 0 and self._workers < self._max_open and not self._is_stopping():
+            self._start_worker()
+
     @property
     def _tasks(self) -> TaskGroup:
         if self._group is None:
@@ -131,7 +165,7 @@ class Dispatcher(Generic[Waiting]):
         return self._group
 
     async def _work(self) -> None:
-        slot = _WorkerSlot(self)
+        slot = WorkerSlot(self._slots, self._start_another)
         await self._slots.acquire()
         try:
             while (item := await self._next_item()) is not None:
@@ -144,11 +178,15 @@ class Dispatcher(Generic[Waiting]):
 
     async def _next_item(self) -> Item | None:
         window = self._window
-        while not window and not self._exhausted and not self._is_stopping():
+        while not window and not self._exhausted and not self._is_surplus():
             async with self._loading:
                 if not window and not self._exhausted:
                     await self._load()
-        return window.popleft() if window and not self._is_stopping() else None
+        return window.popleft() if window and not self._is_surplus() else None
+
+    def _is_surplus(self) -> bool:
+        """Whether a worker must take no further item."""
+        return self._slots.free < 0 or self._workers > self._max_open or self._is_stopping()
 
     async def _load(self) -> None:
         await self._until(lambda: self._sink.backlog <= _LARGEST_BACKLOG or self._is_stopping())
@@ -164,18 +202,6 @@ class Dispatcher(Generic[Waiting]):
         except ExecutionError as error:
             self._unreadable = error
             return None
-
-    @asynccontextmanager
-    async def _parking(self) -> AsyncIterator[None]:
-        """The slot goes to another worker while an item waits; its seat stays taken."""
-        self._slots.release()
-        if self._workers < self._max_open and not (self._exhausted and not self._window) and not self._is_stopping():
-            self._start_worker()
-        try:
-            yield
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._slots.acquire()
 
     # Items in chunks
 
@@ -203,10 +229,10 @@ class Dispatcher(Generic[Waiting]):
 
     def _has_ended(self) -> bool:
         """Whether all items have ended that were submitted, and none was taken back."""
-        return self.counts.ended >= self._submitted and (not self._window or self._is_stopping())
+        return self._ended >= self._submitted and (not self._window or self._is_stopping())
 
     def _has_room(self) -> bool:
-        queued = self._submitted - self.counts.ended - self._parked
+        queued = self._submitted - self._ended - self._parked
         return self._is_stopping() or (queued < _LONGEST_QUEUE and self._parked < self._max_open and self._sink.backlog < _LARGEST_BACKLOG)
 
     async def _until(self, condition: Callable[[], bool]) -> None:
@@ -227,7 +253,7 @@ class Dispatcher(Generic[Waiting]):
 
     async def _finish(self, run: Waiting) -> None:
         try:
-            self._end([await self._engine.finish(run, _NoSlot())])
+            self._end([await self._engine.finish(run, NoSlot())])
         finally:
             self._parked -= 1
             self._changed.set()
@@ -243,7 +269,7 @@ class Dispatcher(Generic[Waiting]):
                 self._grace_scope.cancel()
                 self._engine.abandon_all()
         self.counts.add(results)
-        if self.counts.failed:
+        if results and self.counts.failed:
             self._judge()
         self._changed.set()
 
@@ -253,19 +279,8 @@ class Dispatcher(Generic[Waiting]):
             self.stop(Stop("failure_policy", breach))
 
 
-class _WorkerSlot:
-    """The slot of a worker, as the engine sees it."""
-
-    def __init__(self, dispatcher: Dispatcher[Any]) -> None:
-        self.parked = dispatcher._parking  # noqa: SLF001 - two halves of one thing
-
-
-class _NoSlot:
-    """For items of chunks: their slot is the lane they run in, and nobody holds a lane while he waits."""
-
-    @asynccontextmanager
-    async def parked(self) -> AsyncIterator[None]:
-        yield
+def _max_open(run: Run) -> int:
+    return run.max_open_items or 4 * run.parallelism
 
 
 def unstarted(items: Iterable[Item]) -> list[ItemResult]:

@@ -23,14 +23,16 @@ class Feed:
         """Items handed out so far."""
 
     async def next(self) -> list[Item] | None:
-        """The next window; None after the last one.
+        """The next window that is not empty; None after the last one.
 
         Raises:
             ExecutionError: the dataset cannot be read any further.
         """
-        while len(self._ahead) < _WINDOWS_AHEAD:
-            self._ahead.append(self._thread.submit(next, self._windows, None))
-        window = await asyncio.wrap_future(self._ahead.popleft())
+        window: list[Item] | None = []
+        while window is not None and not window:
+            while len(self._ahead) < _WINDOWS_AHEAD:
+                self._ahead.append(self._thread.submit(next, self._windows, None))
+            window = await asyncio.wrap_future(self._ahead.popleft())
         self.loaded += len(window or ())
         return window
 

@@ -38,6 +38,9 @@ class Runner(Protocol[Waiting]):
     def withdraw(self) -> list[Item]:
         """Take back what was submitted in chunks and has not started."""
 
+    def resize(self, parallelism: int) -> None:
+        """Work on this many items at once from now on; what is at work may end."""
+
     def stop_waiting(self) -> None:
         """End items that wait for another attempt."""
 
@@ -53,7 +56,7 @@ class ItemFeed(Protocol):
         """Items handed out so far."""
 
     async def next(self) -> list[Item] | None:
-        """The next items, in order; None after the last ones."""
+        """The next items, in order, at least one; None after the last ones."""
 
     def close(self) -> None:
         """Read no further."""

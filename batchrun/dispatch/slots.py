@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
 
 
 class Slots:
     """A number of slots, lent in the order they are asked for.
 
     Unlike a semaphore it tells whether somebody waits, so that a worker can make room instead of taking the next item.
+
+    Attributes:
+        free: slots nobody has; below zero while more are lent than there are.
     """
 
     def __init__(self, count: int) -> None:
-        self._free = count
+        self._count = self.free = count
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -23,8 +30,8 @@ class Slots:
 
     async def acquire(self) -> None:
         """Take a slot, as soon as there is one."""
-        if self._free > 0 and not self._waiters:
-            self._free -= 1
+        if self.free > 0 and not self._waiters:
+            self.free -= 1
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
@@ -33,15 +40,57 @@ class Slots:
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
                 self.release()  # the slot was handed over in the very moment of the cancellation
-            else:
+            elif waiter in self._waiters:
                 self._waiters.remove(waiter)
             raise
 
     def release(self) -> None:
         """Give a slot back; whoever waits longest gets it."""
-        while self._waiters:
+        self.free += 1
+        self._lend()
+
+    def resize(self, count: int) -> None:
+        """Change the number of slots. Those lent stay lent; of fewer, none is lent again before the surplus is back."""
+        self.free += count - self._count
+        self._count = count
+        self._lend()
+
+    def _lend(self) -> None:
+        while self.free > 0 and self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
+                self.free -= 1
                 waiter.set_result(None)
-                return
-        self._free += 1
+
+
+class WorkerSlot:
+    """The slot of a worker. It goes to somebody else while the worker's item waits.
+
+    Args:
+        slots: where it is from; the worker has acquired it.
+        on_parked: called when it has been given back.
+    """
+
+    def __init__(self, slots: Slots, on_parked: Callable[[], None]) -> None:
+        self._slots = slots
+        self._on_parked = on_parked
+
+    @asynccontextmanager
+    async def parked(self) -> AsyncIterator[None]:
+        """Give the slot back, and take one again at the end."""
+        self._slots.release()
+        self._on_parked()
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._slots.acquire()
+
+
+class NoSlot:
+    """For items of chunks: their slot is the lane they run in, and nobody holds a lane while he waits."""
+
+    @asynccontextmanager
+    async def parked(self) -> AsyncIterator[None]:
+        """There is nothing to give back."""
+        yield

@@ -12,6 +12,7 @@ import anyio
 
 from batchrun.core.errors import Timeout
 from batchrun.engine.deadlines import Deadlines
+from batchrun.engine.failures import is_abort
 from batchrun.engine.item_run import ItemRun
 from batchrun.workflow.plan import Step
 
@@ -45,10 +46,12 @@ def stoppable(call: Coroutine[Any, Any, Any], is_over: Callable[[], bool]) -> Ge
         return end.value
 
 
-def is_cancelled() -> bool:
-    """Whether the task is being cancelled, and not only something that it awaits."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def is_for_us(error: BaseException) -> bool:
+    """Whether an exception ends the task, not the call: it comes from us, not from the code of a node that raised it on its own."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0  # else only something that the call awaits was cancelled
+    return is_abort(error) or isinstance(error, GeneratorExit)
 
 
 class Attempt:

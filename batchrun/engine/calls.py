@@ -5,25 +5,23 @@ Whatever happens in here becomes part of the item's state; nothing is raised for
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from batchrun.core.executions import Stop
-from batchrun.core.items import ItemResult
+from batchrun.core.items import ItemResult, Usage
 from batchrun.core.job import DefaultOnFailure
-from batchrun.engine.attempt import Attempt, is_cancelled, stoppable
-from batchrun.engine.deadlines import Deadlines
+from batchrun.engine.attempt import Attempt, is_for_us, stoppable
 from batchrun.engine.failures import error_record, is_abort, message_of
 from batchrun.engine.item_run import ItemRun
+from batchrun.engine.keeping import with_outputs
+from batchrun.engine.policy import BudgetUsedUpError, CallPolicy
 from batchrun.flow.retry import CallHistory, Decision
 from batchrun.workflow.encoding import encode
 from batchrun.workflow.node import Render
-from batchrun.workflow.plan import Plan, Stage, Step
+from batchrun.workflow.plan import Stage, Step
 from batchrun.workflow.scope import Scope
 from batchrun.workflow.templates import fresh
 
@@ -36,25 +34,6 @@ class Watched(Protocol):
     abandoned: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallPolicy:
-    """What the calls of one execution have in common.
-
-    Attributes:
-        plan: the compiled workflow.
-        execution_id: goes into call keys.
-        recording: how much of each call is written down.
-        deadlines: how long items and attempts may take.
-        on_stop: called with the reason when a retry rule says `stop`.
-    """
-
-    plan: Plan
-    execution_id: str
-    recording: Literal["full", "summary", "none"]
-    deadlines: Deadlines
-    on_stop: Callable[[Stop], None]
-
-
 class Calls:
     """Calls the nodes of one plan and settles what comes of it."""
 
@@ -65,7 +44,9 @@ class Calls:
         self._clock = policy.deadlines.clock
         self._full = policy.recording == "full"
         self._records = policy.recording != "none"
-        self._stretches = [_stretch(stage) for stage in policy.plan.stages]
+        self._limits = policy.limits
+        self._callables = policy.callables()
+        self._stretches = [_stretch(stage, self._callables) for stage in policy.plan.stages]
         self._epoch = time.time() - self._clock()  # engine clock → seconds since 1970
 
     def run_stretch(self, run: ItemRun, lane: Watched) -> None:
@@ -100,38 +81,43 @@ class Calls:
                 return
             outputs[position] = value
             run.done |= bit
+            usage = None if is_plain else run.left_by(step.position).usage
             if keep:
                 attempts = 1 if run.calls is None else run.attempt_of(position)
-                times = int((began + epoch) * 1e6), (clock() - began) * 1e3
-                records.append((position, "completed", attempts, *times, recorded, written, None, run.call_key))
+                at, duration = int((began + epoch) * 1e6), (clock() - began) * 1e3
+                records.append((position, "completed", attempts, at, duration, recorded, written, None, run.call_key, usage))
 
     async def call_waiting(self, run: ItemRun, step: Step, scope: Scope) -> None:
         """Call a node that waits, on the event loop, with a deadline."""
-        recorded = None
+        recorded = context = None
         attempt = Attempt(run, step, self._deadlines)
         try:
             scope.inputs = step.inputs(scope)
             if self._full:
                 recorded = encode(scope.inputs)
-            scope.call_key = self._call_key(run, step) if step.sends_call_key else None
+            scope.call_key = self.policy.call_key(run, step) if step.sends_call_key else None
+            scope.context = context = self.policy.context(run, step) if step.wants_context else None
             if step.queues:
                 scope.sending = attempt.sending
             with attempt.cancel_scope:
-                value = await stoppable(step.call(scope), lambda: self.is_over or attempt.cancel_scope.cancel_called)
+                call = self._callables[step.position](scope)
+                value = await stoppable(call, lambda: self.is_over or attempt.cancel_scope.cancel_called)
                 written = encode(value) if self._full else None
-            run.call_key = scope.call_key
+            run.call_key, run.context = scope.call_key, context
             if attempt.cancel_scope.cancelled_caught:
                 self.settle_failure(run, step, attempt.timeout(), attempt.began, recorded)
             else:
                 self._settle(run, step, value, (attempt.began, self._clock()), (recorded, written))
         except BaseException as error:  # also what Rust extensions raise when they panic
-            if _is_for_us(error):
+            if is_for_us(error):
                 raise
-            run.call_key = scope.call_key
+            run.call_key, run.context = scope.call_key, context
             self.settle_failure(run, step, error, attempt.began, recorded)
         finally:
             attempt.end()
-            run.call_key = None
+            run.call_key = run.context = scope.context = None
+            if context is not None:
+                context.end()
             if step.queues:
                 del scope.sending  # else item and attempt would keep one another alive
 
@@ -151,50 +137,61 @@ class Calls:
                 return True
         if wanted:
             return False
-        run.done |= step.bit
         run.skipped |= step.bit
+        run.done |= step.bit
         if self._records:
-            run.records.append((step.position, "skipped", 0, None, 0.0, None, None, None, None))
+            run.records.append((step.position, "skipped", 0, None, 0.0, None, None, None, None, None))
         return True
 
     def settle_failure(self, run: ItemRun, step: Step, error: BaseException, began: float, recorded: bytes | None) -> bool:
         """Decide what becomes of an item whose node failed. Returns whether it goes on with its next node."""
+        if isinstance(error, BudgetUsedUpError):
+            run.status = run.status or "cancelled"
+            self.policy.on_stop(Stop("budget", str(error)))
+            return False
         now = self._clock()
+        trace = run.left_by(step.position)
         before = (run.calls or {}).get(step.position, CallHistory(0))
         history = before._replace(attempts=before.attempts + 1)
-        try:
-            decision = step.retry.decide(error, history, random.random)
-        except BaseException as second:  # an attribute of the user's exception that raises when it is read
-            if is_abort(second):
-                raise
-            decision = Decision("fail")
+        decision = _decision(step, error, history)
         if decision.action == "stop":
             run.status = "cancelled"
             self.policy.on_stop(Stop("rule", f"node {step.id}: {type(error).__name__}: {message_of(error)}"))
         is_throttle = decision.action == "throttle"
+        if is_throttle and self._limits is not None:
+            self._limits.refund()
         is_retry = decision.action == "retry" and self._deadlines.leaves_time_after(run, decision.wait_seconds)
         if run.status is None and (is_throttle or is_retry):
+            run.traces = {**run.traces, step.position: trace}
             self._send_back(run, step, before if is_throttle else history, decision.wait_seconds, throttle=is_throttle)
             return False
+        self._fail(run, step, error, (began, now), recorded, trace.usage)
+        return run.goes_on
+
+    def _fail(
+        self, run: ItemRun, step: Step, error: BaseException, times: tuple[float, float], recorded: bytes | None, usage: Usage | None
+    ) -> None:
+        """A node has failed for good. Its item fails with it unless it may go on, or is stopped anyway."""
         record = error_record(error, step.id)
         if self._records:
-            started, duration = self._times(began, now)
             status = "failed" if run.status is None else run.status
-            run.records.append((step.position, status, history.attempts, started, duration, recorded, None, record, run.call_key))
+            attempts = run.attempt_of(step.position)
+            run.records.append((step.position, status, attempts, *self._times(*times), recorded, None, record, run.call_key, usage))
         if run.status is not None:
-            return False
+            return
         if step.on_failure == "stop" or not self._deadlines.leaves_time_after(run, 0):
             run.status, run.error = "failed", record
-            return False
-        run.done |= step.bit
+            return
         run.outputs[step.position] = fresh(step.on_failure.default) if isinstance(step.on_failure, DefaultOnFailure) else None
-        return True
+        run.failed |= step.bit
+        run.done |= step.bit
 
     def settle_queued(self, run: ItemRun) -> None:
         """Settle an item whose deadline passed while it waited for a lane."""
-        step = next(step for step in self.policy.plan.stages[run.stage].steps if not run.done & step.bit)
-        began = self._clock()
-        self.settle_failure(run, step, self._deadlines.timeout(run, step, began), began, None)
+        step = next((step for step in self.policy.plan.stages[run.stage].steps if not run.done & step.bit), None)
+        if step is not None:
+            began = self._clock()
+            self.settle_failure(run, step, self._deadlines.timeout(run, step, began), began, None)
 
     def result(self, run: ItemRun) -> ItemResult:
         """The result of an item that has ended."""
@@ -211,8 +208,10 @@ class Calls:
                 if is_abort(problem):
                     raise
                 status, error = "failed", error_record(problem, None)
+        if status not in ("completed", "skipped") and self.policy.keeper is not None:
+            self.policy.keeper.keep([run])
         if status == "failed" and not self._full:
-            self._keep_outputs(run)
+            run.records = with_outputs(run, plan.steps)
         if status != "failed":
             error = None  # another node may have failed before a rule stopped the execution
         if not run.has_begun:
@@ -225,7 +224,8 @@ class Calls:
         lane.step = step
         if step.conditional and self.is_skipped(run, step):
             return False
-        run.call_key = self._call_key(run, step) if step.sends_call_key else None
+        run.call_key = self.policy.call_key(run, step) if step.sends_call_key else None
+        run.context = self.policy.context(run, step) if step.wants_context else None
         return True
 
     def _settle(
@@ -233,9 +233,10 @@ class Calls:
     ) -> None:
         run.outputs[step.position] = value
         run.done |= step.bit
+        usage = run.left_by(step.position).usage
         if self._records:
-            started, duration = self._times(*times)
-            run.records.append((step.position, "completed", run.attempt_of(step.position), started, duration, *written, None, run.call_key))
+            attempts = run.attempt_of(step.position)
+            run.records.append((step.position, "completed", attempts, *self._times(*times), *written, None, run.call_key, usage))
 
     def _send_back(self, run: ItemRun, step: Step, history: CallHistory, wait_seconds: float, *, throttle: bool) -> None:
         if throttle:
@@ -245,38 +246,28 @@ class Calls:
             run.attempts += 1
         run.calls = {**(run.calls or {}), step.position: history}
         run.wait_seconds = max(wait_seconds, run.wait_seconds or 0.0)
+        keeper = self.policy.keeper
+        if keeper is not None and throttle:
+            keeper.keep([run])
+        elif keeper is not None:
+            keeper.keep_attempts(run, step)
 
     def _times(self, began: float, ended: float) -> tuple[int, float]:
         return int((began + self._epoch) * 1e6), (ended - began) * 1e3
 
-    def _call_key(self, run: ItemRun, step: Step) -> str:
-        name = f"{self.policy.execution_id}/{run.source.item_index}/{step.id}/0/0"
-        return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
 
-    def _keep_outputs(self, run: ItemRun) -> None:
-        """Failed rows keep the outputs their nodes had, whatever is recorded otherwise."""
-        kept = {record[0]: record for record in run.records}
-        for step in self.policy.plan.steps:
-            if run.done & step.bit and not run.skipped & step.bit:
-                record = kept.get(step.position, (step.position, "completed", 1, None, 0.0, None, None, None, None))
-                try:
-                    written = encode(run.outputs[step.position])
-                except BaseException as problem:  # what a value is made of may run code of users, too
-                    if is_abort(problem):
-                        raise
-                    continue
-                kept[step.position] = (*record[:6], written, *record[7:])
-        run.records = list(kept.values())
+def _decision(step: Step, error: BaseException, history: CallHistory) -> Decision:
+    try:
+        return step.retry.decide(error, history, random.random)
+    except BaseException as second:  # an attribute of the user's exception that raises when it is read
+        if is_abort(second):
+            raise
+        return Decision("fail")
 
 
-def _stretch(stage: Stage) -> list[tuple[Step, int, int, Render, Callable[[Scope], Any], bool]]:
-    """What the fast path needs of each step; the last one says that the step always runs and no call key is about."""
-    has_keys = any(step.sends_call_key for step in stage.steps)
-    return [(step, step.position, step.bit, step.inputs, step.call, not (step.conditional or has_keys)) for step in stage.steps]
-
-
-def _is_for_us(error: BaseException) -> bool:
-    """Whether an exception ends the task, not the call: it comes from us, not from the code of a node that raised it on its own."""
-    if isinstance(error, asyncio.CancelledError):
-        return is_cancelled()
-    return is_abort(error) or isinstance(error, GeneratorExit)
+def _stretch(stage: Stage, callables: list[Callable[[Scope], Any]]) -> list[tuple[Step, int, int, Render, Callable[[Scope], Any], bool]]:
+    """What the fast path needs of each step; the last one says that the step always runs and no call key or context is about."""
+    is_plain = not any(step.sends_call_key or step.wants_context for step in stage.steps)
+    return [
+        (step, step.position, step.bit, step.inputs, callables[step.position], is_plain and not step.conditional) for step in stage.steps
+    ]

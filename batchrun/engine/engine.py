@@ -8,20 +8,28 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, TypeVar
 
 import anyio
 
 from batchrun.core.executions import Stop
-from batchrun.core.items import Item, ItemResult
+from batchrun.core.items import Item, ItemResult, RestoredItem
 from batchrun.core.job import Run
-from batchrun.core.protocols import Slot
-from batchrun.engine.calls import CallPolicy, Calls
+from batchrun.core.protocols import NodeJournal, Slot
+from batchrun.engine.calls import Calls
+from batchrun.engine.context import CallPorts
 from batchrun.engine.deadlines import Deadlines
 from batchrun.engine.item_run import ItemRun
+from batchrun.engine.keeping import Keeper
 from batchrun.engine.lane import Lane, LaneHooks
 from batchrun.engine.lanes import LanePool
+from batchrun.engine.open_items import Activity, OpenItems
+from batchrun.engine.policy import CallPolicy
+from batchrun.engine.restoring import Restorer
+from batchrun.flow.budget import Spending
 from batchrun.workflow.plan import Plan, Stage, Step
+
+T = TypeVar("T")
 
 
 class EngineSettings(NamedTuple):
@@ -31,11 +39,21 @@ class EngineSettings(NamedTuple):
         execution_id: goes into call keys.
         run: the run policies.
         recording: how much of each node execution is written down.
+        journal: keeps what nodes of items come to that are not completed; null: nothing is kept.
+        restored: where an item goes on that an earlier run began, by its ordinal; null for items that begin anew.
+        stale: ids of nodes that were edited since; what is kept of them and of nodes after them is not used.
+        spending: counts calls and what they use against the budget.
+        on_note: called with a line for people, on the event loop.
     """
 
     execution_id: str
     run: Run
     recording: Literal["full", "summary", "none"] = "full"
+    journal: NodeJournal | None = None
+    restored: Callable[[int], RestoredItem | None] | None = None
+    stale: frozenset[str] = frozenset()
+    spending: Spending | None = None
+    on_note: Callable[[str], None] = lambda _line: None
 
 
 class Finished(NamedTuple):
@@ -55,21 +73,14 @@ class Engine:
         self, plan: Plan, settings: EngineSettings, *, on_stop: Callable[[Stop], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.plan = plan
-        self._run = settings.run
+        self._settings = settings
         self._clock = clock
         self._deadlines = Deadlines(item_timeout_seconds=settings.run.item_timeout_seconds, clock=clock)
-        self._calls = Calls(
-            CallPolicy(
-                plan=plan,
-                execution_id=settings.execution_id,
-                recording=settings.recording,
-                deadlines=self._deadlines,
-                on_stop=self._stop_by_rule,
-            )
-        )
+        self._restorer = Restorer(plan, settings.stale, settings.recording)
         self._on_stop = on_stop
         self._is_stopping = False  # nothing may begin any more
         self._most_abandoned = max(8, settings.run.parallelism)
+        self._bits = [sum(step.bit for step in stage.steps) for stage in plan.stages]
         self._stack = AsyncExitStack()
         self._lanes: LanePool | None = None
         self._on_finished: Callable[[Finished], None] = lambda _finished: None
@@ -82,13 +93,17 @@ class Engine:
             self._stack = stack.pop_all()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+        keeper = self._keeper()
+        self._calls = Calls(self._policy(keeper))
         hooks = LaneHooks(
             work=self._work, finished=self._chunk_finished, is_late=self._is_late, abandoned=self._abandoned, clock=self._clock
         )
-        self._lanes = LanePool(self._run.parallelism, hooks)
+        self._lanes = LanePool(self._settings.run.parallelism, hooks)
+        self._open = OpenItems(self.plan, self._lanes, keeper)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._open.close()
         self.lanes.close()
         await self._stack.__aexit__(kind, error, trace)
 
@@ -102,8 +117,8 @@ class Engine:
     def submit(self, items: Sequence[Item], on_finished: Callable[[Finished], None]) -> None:
         """Run items of a plan that is one stretch, in chunks. `on_finished` is called on the event loop."""
         self._on_finished = on_finished
-        count = len(self.plan.steps)
-        self.lanes.submit([ItemRun(item, count) for item in items])
+        count, is_new = len(self.plan.steps), self._settings.restored is None
+        self.lanes.submit([ItemRun(item, count) if is_new else self._run_of(item) for item in items])
 
     def withdraw(self) -> list[Item]:
         """Take back submitted items that have not started."""
@@ -111,12 +126,13 @@ class Engine:
 
     async def run(self, item: Item, slot: Slot) -> ItemResult:
         """Run one item to its end."""
-        return await self.finish(ItemRun(item, len(self.plan.steps)), slot)
+        return await self.finish(self._run_of(item), slot)
 
     async def finish(self, run: ItemRun, slot: Slot) -> ItemResult:
         """Run an item from where it is to its end; it gives `slot` back while it waits."""
         if not run.has_begun:
             run.started = self._clock()
+        self._open.add(run)
         try:
             while True:
                 if run.wait_seconds is not None and not await self._waited(run, slot):
@@ -127,6 +143,16 @@ class Engine:
         except asyncio.CancelledError:
             # The grace period is over. What the item has done so far still becomes its row; a lane may still be at it.
             return self._cancelled(run.fork())
+        finally:
+            self._open.remove(run)
+
+    def resize(self, parallelism: int) -> None:
+        """Let more or fewer functions run in lanes at once, from now on; calls in flight go on."""
+        self.lanes.resize(parallelism)
+
+    def activity(self) -> Activity:
+        """What the items that have begun are doing."""
+        return self._open.activity()
 
     def stop_waiting(self) -> None:
         """Let items that wait for another attempt end as cancelled."""
@@ -139,27 +165,59 @@ class Engine:
         self._calls.is_over = True
         self.lanes.abandon_all()
 
-    def _stop_by_rule(self, cause: Stop) -> None:
+    def _keeper(self) -> Keeper | None:
+        settings = self._settings
+        if settings.journal is None:
+            return None
+        return Keeper(
+            self.plan.steps,
+            settings.journal,
+            has_records=settings.recording != "none",
+            on_note=lambda line: self._on_loop(settings.on_note, line),
+        )
+
+    def _policy(self, keeper: Keeper | None) -> CallPolicy:
+        settings = self._settings
+        return CallPolicy(
+            plan=self.plan,
+            recording=settings.recording,
+            deadlines=self._deadlines,
+            ports=CallPorts(settings.execution_id, settings.journal, settings.spending),
+            keeper=keeper,
+            on_stop=self._stop_by_call,
+        )
+
+    def _stop_by_call(self, cause: Stop) -> None:
         self._is_stopping = True  # at once, for what is queued in the same lane
+        self._on_loop(self._on_stop, cause)
+
+    def _on_loop(self, function: Callable[[T], object], argument: T) -> None:
         if threading.get_ident() == self._thread:
-            self._on_stop(cause)
+            function(argument)
         else:
             with suppress(RuntimeError):  # the loop is closed: the execution ended without this lane
-                self._loop.call_soon_threadsafe(self._on_stop, cause)
+                self._loop.call_soon_threadsafe(function, argument)
+
+    def _run_of(self, item: Item) -> ItemRun:
+        restored = self._settings.restored(item.ordinal) if self._settings.restored is not None else None
+        return ItemRun(item, len(self.plan.steps)) if restored is None else self._restorer.run_of(item, restored)
 
     async def _waited(self, run: ItemRun, slot: Slot) -> bool:
         seconds, run.wait_seconds = run.wait_seconds or 0.0, None
-        async with slot.parked():
-            with anyio.move_on_after(seconds):
-                await self._stopping.wait()
+        with self._open.backing_off(run):
+            async with slot.parked():
+                with anyio.move_on_after(seconds):
+                    await self._stopping.wait()
         return not self._stopping.is_set()
 
     async def _advance(self, run: ItemRun) -> ItemRun:
         """Run stages until the item ends or must wait."""
         stages = self.plan.stages
         while run.stage < len(stages):
-            stage = stages[run.stage]
-            if stage.waits:
+            stage, bits = stages[run.stage], self._bits[run.stage]
+            if run.done & bits == bits:
+                pass  # an earlier run has done it
+            elif stage.waits:
                 await self._wait_stage(run, stage)
             else:
                 run = await self.lanes.run(run)
@@ -215,11 +273,13 @@ class Engine:
             successor.status = "cancelled"
             return successor
         successor.done &= ~step.bit
+        successor.kept &= ~step.bit
         successor.records = [record for record in successor.records if record[0] != step.position]
         self._calls.settle_failure(successor, step, self._deadlines.timeout(successor, step, began), began, None)
         if self.lanes.abandoned_count > self._most_abandoned:
             message = f"{self.lanes.abandoned_count} calls hang, the last one in node {step.id}; their threads cannot be ended"
             self._on_stop(Stop("stuck", message))
+        self._open.replace(successor)
         return successor
 
     def _cancelled(self, run: ItemRun) -> ItemResult:

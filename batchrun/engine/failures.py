@@ -26,8 +26,8 @@ def error_record(error: BaseException, node_id: str | None) -> ErrorRecord:
         type=type(error).__name__,
         message=message_of(error),
         node_id=node_id,
-        retryable=_asked(lambda: is_retryable(error), default=False),
-        http_status=_asked(lambda: _http_status(error), default=None),
+        retryable=asked(lambda: is_retryable(error), default=False),
+        http_status=asked(lambda: _http_status(error), default=None),
         traceback=_clean("".join(traceback.format_list(frames))[-_TRACEBACK_CHARS:]) if frames else None,
     )
 
@@ -47,10 +47,11 @@ def is_abort(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
-def _asked(question: Callable[[], T], default: T) -> T:
+def asked(question: Callable[[], T], default: T) -> T:
+    """The answer to a question that may run code of users; `default` when that raises."""
     try:
         return question()
-    except BaseException as second:  # an attribute of the user's that raises when it is read
+    except BaseException as second:  # an attribute, a comparison or a conversion of the user's
         if is_abort(second):
             raise
         return default

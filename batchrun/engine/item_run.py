@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from batchrun.core.errors import ErrorRecord
 from batchrun.core.items import Item, ItemResult, ItemStatus, NodeRecord
+from batchrun.engine.context import CallContext, Trace
 from batchrun.flow.retry import CallHistory
 from batchrun.workflow.scope import Scope
 
@@ -18,9 +21,14 @@ class ItemRun(Scope):
         records: one record per node execution that ended.
         done: nodes that ended, as bits; they never run again.
         skipped: nodes that were skipped, as bits.
+        failed: nodes that failed and did not end the item, as bits.
+        kept: nodes that ended and were handed to the journal, as bits.
         stage: position of the stage the item is in.
-        attempts: 1 + times the item was sent back by `retry`.
+        attempts: 1 + times the item was sent back by `retry`, those of earlier runs included.
+        generation: how often the item was chosen by a retry of the execution.
         calls: failed calls so far, by node position; made when the first one fails.
+        earlier: calls that only add to the attempts that are recorded, by node position.
+        traces: what calls that did not end well left behind, by node position.
         started: engine clock when the item was first worked on; negative: it was not yet.
         excluded: seconds that do not count towards the item's deadline.
         wait_seconds: set when the item must wait before it goes on.
@@ -33,11 +41,17 @@ class ItemRun(Scope):
     # Values of the class stand for those an item starts with: most items never change them, and setting none of them is
     # the largest saving there is in making an item.
     call_key: str | None = None
+    context: CallContext | None = None
     done = 0
     skipped = 0
+    failed = 0
+    kept = 0
     stage = 0
     attempts = 1
+    generation = 0
     calls: dict[int, CallHistory] | None = None
+    earlier: Mapping[int, int] = MappingProxyType({})
+    traces: Mapping[int, Trace] = MappingProxyType({})
     started = -1.0
     excluded = 0.0
     wait_seconds: float | None = None
@@ -65,7 +79,20 @@ class ItemRun(Scope):
 
     def attempt_of(self, position: int) -> int:
         """The number of the call of a node that is being made: 1 for the first."""
-        return self.calls[position].attempts + 1 if self.calls is not None and position in self.calls else 1
+        return self.failed_calls(position) + self.earlier.get(position, 0) + 1
+
+    def failed_calls(self, position: int) -> int:
+        """Calls of a node that failed and use up its attempts."""
+        return self.calls[position].attempts if self.calls is not None and position in self.calls else 0
+
+    def left_by(self, position: int) -> Trace:
+        """What the call of a node that has just ended, and those before it, have left behind. The call's context is over."""
+        context, self.context = self.context, None
+        if context is not None:
+            trace = context.end()
+            if context.position == position:  # else its lane went on to the next call in the moment it was abandoned
+                return trace
+        return self.traces.get(position, Trace())
 
     def branch(self) -> Scope:
         """A scope of its own for a node that runs beside others of the same item."""

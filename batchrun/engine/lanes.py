@@ -49,6 +49,21 @@ class LanePool:
         self._abandoned = [thread for thread in self._abandoned if thread.is_alive()]
         return len(self._abandoned)
 
+    @property
+    def current(self) -> list[ItemRun]:
+        """The items that lanes are working on; some may end at any moment."""
+        return [run for lane in self._lanes for run in lane.current[:]]
+
+    def resize(self, max_lanes: int) -> None:
+        """Allow more or fewer lanes. Of those that are too many, each ends after the call that it is in."""
+        self._max_lanes = max_lanes
+        self._lanes.sort(key=lambda lane: lane.is_idle)  # those at work stay, so that never more work than before
+        for lane in self._lanes[max_lanes:]:
+            self._put_back(lane.take_back())
+        self._dismiss()
+        if self._pending or self._returning:
+            self._start()
+
     def submit(self, runs: Iterable[ItemRun]) -> None:
         """Queue items that have not begun; `hooks.finished` gets them when they are done."""
         self._pending.extend(runs)
@@ -91,7 +106,7 @@ class LanePool:
 
     def _assign(self) -> None:
         chunk = self._chunk
-        for lane in self._lanes:
+        for lane in self._lanes[: self._max_lanes]:
             if not (self._pending or self._returning):
                 return
             if lane.is_stuck:
@@ -118,6 +133,13 @@ class LanePool:
             self._started += 1
             self._lanes.append(Lane(self._started, self._hooks, self._notify))
         self._assign()
+
+    def _dismiss(self) -> None:
+        """End lanes that are too many and have nothing to do."""
+        for lane in self._lanes[self._max_lanes :]:
+            if lane.is_idle:
+                lane.close()
+                self._lanes.remove(lane)
 
     def _notify(self, lane: Lane) -> None:
         """In the lane thread: have the event loop collect what is finished."""
@@ -159,6 +181,7 @@ class LanePool:
                     self._abandon(lane, current, step, began)
             if lane.finished:
                 self._collect(lane)
+        self._dismiss()
         self._assign()
         self._grow()
         busy = self._pending or self._returning or any(not lane.is_idle for lane in self._lanes)
@@ -173,7 +196,7 @@ class LanePool:
         wall, processor = time.monotonic(), time.process_time()
         use = (processor - self._measured[1]) / max(wall - self._measured[0], 1e-9)
         self._measured = (wall, processor)
-        if not (self._pending or self._returning) or any(lane.is_idle for lane in self._lanes):
+        if not (self._pending or self._returning) or any(lane.is_idle for lane in self._lanes[: self._max_lanes]):
             return
         if use - self.abandoned_count > _BUSY_PROCESSOR_RATIO:  # what an abandoned call burns must not hold up the others
             return

@@ -35,7 +35,9 @@ class Prepared:
         return self.source.explain(self.plan.columns, self.keep)
 
 
-def prepare(source: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] = (), *, folder: Path | None = None) -> Prepared:
+def prepare(
+    source: str | Path | Job | Mapping[str, Any], overrides: Mapping[str, Any] | Sequence[str] = (), *, folder: Path | None = None
+) -> Prepared:
     """Load and check a job, its dataset and its workflow.
 
     Raises:

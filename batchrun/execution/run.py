@@ -15,20 +15,22 @@ from typing import Any
 
 import anyio
 
-from batchrun.config import locate
-from batchrun.core.errors import ExecutionError, JobError, Problem
+from batchrun.core.errors import ExecutionError
 from batchrun.core.executions import ExecutionStatus, Progress, Stop
+from batchrun.core.job import Run
 from batchrun.datasets import Loaded
 from batchrun.dispatch.dispatcher import Dispatcher
 from batchrun.dispatch.feed import Feed
 from batchrun.dispatch.neighbours import Rooms
 from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.engine.item_run import ItemRun
+from batchrun.execution.durability import left_over
+from batchrun.execution.opening import Opened, open_execution
 from batchrun.execution.prepare import Prepared
 from batchrun.execution.process import rare_collections, signals_to
+from batchrun.execution.resume import Earlier
 from batchrun.execution.summary import Outcome, execution_record, table_metadata
-from batchrun.results import ResultLayout, ResultTotals, ResultWriter, atomic_json, export_results, write_failures
-from batchrun.results.files import unwritable
+from batchrun.results import ResultTotals, ResultWriter, export_results, write_failures
 from batchrun.telemetry.progress import Display, Nothing, display
 
 _TICK_SECONDS = 0.2
@@ -38,17 +40,25 @@ _SAME_SIGNAL_SECONDS = 1.0  # `timeout` and some supervisors send each signal to
 class ExecutionRun:
     """One run of a prepared job, in this process.
 
+    Args:
+        prepared: the job.
+        execution_id: names the execution.
+        folder: where its files go.
+        quiet: show no progress.
+        earlier: the run that this one goes on from; null: the execution begins.
+
     Attributes:
         progress: how far it is; replaced several times a second.
-        record: the content of execution.json, once it has ended.
+        record: the content of execution.json.
     """
 
-    def __init__(self, prepared: Prepared, execution_id: str, folder: Path, *, quiet: bool) -> None:
+    def __init__(self, prepared: Prepared, execution_id: str, folder: Path, *, quiet: bool, earlier: Earlier | None = None) -> None:
         self.prepared = prepared
         self.execution_id = execution_id
         self.folder = folder
         self.progress = Progress()
-        self.record: Mapping[str, Any] = {}
+        self._earlier = earlier
+        self._opened: Opened
         self._display: Display = Nothing()
         self._quiet = quiet
         self._dispatcher: Dispatcher[ItemRun] | None = None
@@ -70,9 +80,13 @@ class ExecutionRun:
         """
         started_at = datetime.now(UTC)
         with signals_to(self._on_signal):
-            items = self._load()
+            opened = self._opened = open_execution(self.prepared, self.execution_id, self.folder, self._earlier)
+            items = opened.items
             self._has_begun = True
-            totals = self._process(items)
+            try:
+                totals = self._process(items)
+            finally:
+                opened.durability.close()
         stop = None if self._is_done_anyway(items, totals) else self._stop
         status: ExecutionStatus = "failed" if self._fault else stop.status if stop else "completed"
         outcome = Outcome(
@@ -84,10 +98,14 @@ class ExecutionRun:
             completed_at=datetime.now(UTC),
             has_stuck_threads=self._has_stuck_threads,
         )
-        self.record = execution_record(self.execution_id, self.prepared, items, outcome)
         with suppress(ExecutionError):  # the disk may be what broke the run; the outcome is still told
-            atomic_json(self.folder / "execution.json", self.record)
+            opened.record.enter(status, stop.reason if stop else None, **execution_record(items, outcome))
         return outcome
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The content of execution.json."""
+        return self._opened.record.content
 
     def stop(self, cause: Stop) -> None:
         """Stop, from any thread: no more items are started, and calls in flight get the grace period."""
@@ -97,44 +115,16 @@ class ExecutionRun:
             with suppress(RuntimeError):  # it has just been closed: all items have ended
                 loop.call_soon_threadsafe(self._begin_stop)
 
-    def _load(self) -> Loaded:
-        loaded, plan = self.prepared.loaded, self.prepared.plan
-        try:
-            is_new = not self.folder.exists()
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            message = f"cannot make the folder {self.folder}: {error.strerror}; choose another output.path"
-            raise locate([Problem(("output", "path"), message)], loaded) from None
-        items = None
-        try:
-            _ = self.prepared.source.fingerprint  # of what is read now: files may change, or go, while the items run
-            items = self.prepared.source.load(
-                plan.columns, self.prepared.keep, spool=self.folder / ".spool", rejects=self.folder / "rejects.parquet"
-            )
-        except JobError as error:
-            raise locate(error.problems, loaded) from None
-        except OSError as error:  # copies of files that cannot be read in slices
-            raise unwritable(self.folder / ".spool", error) from error
-        finally:
-            if items is None and is_new:
-                shutil.rmtree(self.folder, ignore_errors=True)
-        return items
-
-    def _layout(self, items: Loaded) -> ResultLayout:
-        plan = self.prepared.plan
-        return ResultLayout(
-            window_schema=items.window_schema,
-            nodes=tuple((step.id, step.type) for step in plan.steps),
-            output_type=plan.output_type,
-            node_executions=self.prepared.loaded.job.output.node_executions,
-        )
-
     def _process(self, items: Loaded) -> ResultTotals | None:
         """Run the items and write the result. Returns its totals; null when there is no result."""
         writer, totals, is_over = None, None, False
+        _, layout, kept, _ = self._opened
         try:
-            writer = ResultWriter(self.folder, self._layout(items))
+            writer = ResultWriter(self.folder, layout, journal=kept.journal, recovered=kept.recovered, spent=kept.spent)
             self._dispatch_all(items, writer)
+            self._refuse_gaps()
+            with suppress(ExecutionError):  # a full disk is told by the writer
+                self._opened.record.enter("finalizing")
             expected_items = self._put_rest(items, writer)
             totals = writer.finish(table_metadata(self.execution_id, self.prepared), expected_items)
             self._tell_end(items, totals)
@@ -147,10 +137,13 @@ class ExecutionRun:
             if writer is not None and totals is None:
                 writer.abandon()
             shutil.rmtree(self.folder / ".spool", ignore_errors=True)
-            if not is_over:
-                with suppress(OSError):  # aborted: a folder with nothing in it says nothing
-                    self.folder.rmdir()
+            if not is_over and kept.journal is None:
+                shutil.rmtree(self.folder, ignore_errors=True)  # aborted, and nothing to go on from
         return totals
+
+    def _refuse_gaps(self) -> None:
+        if self._fault is not None and self._earlier is not None:
+            raise ExecutionError(f"{self._fault}; what was done is kept in the journal")  # the rows would have gaps
 
     def _dispatch_all(self, items: Loaded, writer: ResultWriter) -> None:
         try:
@@ -161,10 +154,24 @@ class ExecutionRun:
 
     async def _dispatch(self, items: Loaded, writer: ResultWriter) -> None:
         loaded, plan = self.prepared.loaded, self.prepared.plan
-        settings = EngineSettings(self.execution_id, loaded.run, loaded.job.output.node_executions)
+        kept = self._opened.durability
+        settings = EngineSettings(
+            self.execution_id,
+            loaded.run,
+            loaded.job.output.node_executions,
+            journal=writer if kept.journal is not None else None,
+            restored=kept.restored if kept.recovered is not None else None,
+            stale=kept.stale,
+            spending=kept.spending,
+            on_note=self._note,
+        )
         async with Engine(plan, settings, on_stop=lambda cause: dispatcher.stop(cause)) as engine:  # noqa: PLW0108 - made below
-            dispatcher = self._dispatcher = Dispatcher(engine, Rooms(Feed(items.windows()), writer), loaded.run)
-            self._loop = asyncio.get_running_loop()
+            dispatcher = self._dispatcher = Dispatcher(
+                engine, Rooms(Feed(items.windows(kept.wanted(items.total_items))), writer), loaded.run, kept.counts()
+            )
+            loop = self._loop = asyncio.get_running_loop()
+            if (seconds := kept.seconds_left) is not None:
+                loop.call_later(seconds, dispatcher.stop, _timeout_stop(loaded.run))
             try:
                 async with self._showing(dispatcher, items.total_items):
                     if self._requested is not None:
@@ -186,14 +193,19 @@ class ExecutionRun:
         self._is_told = True
         self._display.note(text)
 
+    def _note(self, text: str) -> None:
+        self._display.note(text)
+
     def _put_rest(self, items: Loaded, writer: ResultWriter) -> int:
-        """Write the rows of the items that were never loaded. Returns how many rows the result must have."""
-        rows = self._dispatcher.loaded_items if self._dispatcher is not None else 0
+        """Write the rows of the items that were not run. Returns how many rows the result must have."""
+        loaded = self._dispatcher.loaded_items if self._dispatcher is not None else 0
         if self._fault is not None:
-            return rows
+            return loaded
+        rows = loaded
+        wanted = self._opened.durability.wanted(items.total_items) or bytearray(b"\1") * items.total_items
         try:
-            for columns in items.remaining(rows):
-                writer.put_rest(columns, "cancelled")
+            for ordinals, columns in items.rest(left_over(wanted, loaded)):
+                writer.put_rest(columns, ordinals.to_pylist(), "cancelled")
                 rows += columns.num_rows
         except ExecutionError as broken:
             self._fault = str(broken)
@@ -202,7 +214,7 @@ class ExecutionRun:
 
     def _tell_end(self, items: Loaded, totals: ResultTotals) -> None:
         counters = {name: count for name, count in totals.counters().items() if name != "processed_items"}
-        self.progress = replace(self.progress, **{**counters, "total_items": items.total_items}, open_items=0)
+        self.progress = replace(self.progress, open_items=0, **{**counters, "total_items": items.total_items})  # type: ignore[arg-type]
         if self._fault is not None:
             missing = items.total_items - totals.total_items
             self._fault += f"; the result has the {totals.total_items:,} items that were loaded before, {missing:,} are missing from it"
@@ -239,6 +251,9 @@ class ExecutionRun:
         """Keep `progress` and the display up to date."""
         started = time.monotonic()
         self._display = display(self.prepared.loaded.name, total_items, quiet=self._quiet)
+        for line in self._opened.durability.notes:
+            self._note(line)
+        restored_items = dispatcher.counts.ended
 
         def snapshot() -> Progress:
             counts = dispatcher.counts
@@ -250,6 +265,7 @@ class ExecutionRun:
                 cancelled_items=counts.cancelled,
                 waiting_items=counts.waiting,
                 open_items=dispatcher.open_items,
+                restored_items=restored_items,
                 elapsed_seconds=time.monotonic() - started,
             )
 
@@ -266,3 +282,7 @@ class ExecutionRun:
             ticking.cancel()
             self.progress = snapshot()
             self._display.close(self.progress)
+
+
+def _timeout_stop(run: Run) -> Stop:
+    return Stop("budget", f"run.timeout_seconds, {run.timeout_seconds:g} s, is used up: to go on, raise it and resume")

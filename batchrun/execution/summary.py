@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -55,12 +54,20 @@ def table_metadata(execution_id: str, prepared: Prepared) -> dict[str, str]:
     }
 
 
-def execution_record(execution_id: str, prepared: Prepared, items: Loaded, outcome: Outcome) -> Mapping[str, Any]:
-    """The content of execution.json."""
+def opening_record(execution_id: str, prepared: Prepared) -> dict[str, Any]:
+    """What execution.json says from the first moment on: all that a resume needs besides the journal."""
     return {
+        "format": 1,
         **{key: value for key, value in table_metadata(execution_id, prepared).items() if key != "effective_job"},
         "python_version": platform.python_version(),
-        "status": outcome.status,
+        "job_folder": str(prepared.loaded.folder),
+        "job": effective_job(prepared.loaded),
+    }
+
+
+def execution_record(items: Loaded, outcome: Outcome) -> dict[str, Any]:
+    """What execution.json says at the end."""
+    return {
         "stop_reason": outcome.stop.reason if outcome.stop else None,
         "error": outcome.error or (outcome.stop.message if outcome.stop else None),
         "started_at": outcome.started_at.isoformat(),
@@ -68,5 +75,4 @@ def execution_record(execution_id: str, prepared: Prepared, items: Loaded, outco
         "duration_seconds": outcome.duration_seconds,
         "rejected_rows": items.rejected_rows,
         "totals": asdict(outcome.totals) if outcome.totals else None,
-        "job": effective_job(prepared.loaded),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -67,7 +68,14 @@ class HttpClient:
         self._base_url = (base_url or "").rstrip("/")
         self._headers = {"user-agent": "batchrun", "accept": "*/*", "accept-encoding": ACCEPT_ENCODING}
         self._headers |= {name.lower(): value for name, value in (headers or {}).items()}
-        self._seats = None if max_concurrency is None else anyio.CapacityLimiter(max_concurrency)
+        self._seats = anyio.CapacityLimiter(math.inf if max_concurrency is None else max_concurrency)
+
+    def limit(self, max_concurrency: int) -> None:
+        """Send at most this many requests at a time from now on; requests under way are not cut off.
+
+        More: waiting requests go at once. Fewer: none goes before enough of those under way have ended.
+        """
+        self._seats.total_tokens = max_concurrency
 
     def build(self, method: str, address: str, *, headers: Mapping[str, str] | None = None, content: bytes = b"") -> httpx.Request:
         """A request to `address`, percent-encoded and relative to `base_url` if there is one.
@@ -116,9 +124,6 @@ class HttpClient:
             ResponseError: the body is too large or its compression is broken.
             InvalidValue: the request cannot be sent at all.
         """
-        if self._seats is None:
-            on_send()
-            return await self._exchange(request, idempotent=idempotent, max_response_bytes=max_response_bytes)
         seat = object()
         try:
             self._seats.acquire_on_behalf_of_nowait(seat)

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import importlib
 import inspect
 import traceback
+import types
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from batchrun.core.errors import InvalidValue, known_values
+from batchrun.core.errors import known_values
 from batchrun.core.job import NodeOptions
-from batchrun.workflow.encoding import encode
+from batchrun.nodes.identity import identity_of
+from batchrun.workflow.context import Context
 from batchrun.workflow.node import NodeCall, NodeCompiler
 from batchrun.workflow.scope import Scope
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_UNIONS = (typing.Union, types.UnionType)
+_UNRESOLVED = (NameError, TypeError, AttributeError, SyntaxError)  # annotations that only exist for type checkers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PythonNode(NodeOptions):
     """Calls a Python function.
 
-    Without `inputs`, a function that needs one argument gets `{{ input }}`.
+    Without `inputs`, a function that needs one argument gets `{{ input }}`. A parameter annotated `batchrun.Context` is no
+    input: it gets the context of the call.
     """
 
     type: Literal["python"] = "python"
@@ -38,13 +45,18 @@ class PythonNode(NodeOptions):
         if function is None:
             return None
         parameters = _parameters(function, has_inputs=bool(compiler.input_names))
-        self._check(parameters, compiler)
         worker = _worker(function)
+        hints = _hints(worker)
+        contexts = tuple(name for name in parameters if _is_context(hints.get(name)))
+        self._check(parameters, contexts, compiler)
         return NodeCall(
-            call=_caller(function, parameters, compiler.input_names),
+            call=_caller(function, parameters, compiler.input_names, contexts),
             waits=inspect.iscoroutinefunction(worker),
-            returns=_return_annotation(worker),
-            identity=_identity(function),
+            returns=hints.get("return"),
+            sends_call_key=bool(contexts),
+            wants_context=bool(contexts),
+            restore=_restorer(hints.get("return")),
+            identity=identity_of(function),
         )
 
     def _function(self, compiler: NodeCompiler) -> Callable[..., Any] | None:
@@ -69,8 +81,8 @@ class PythonNode(NodeOptions):
             return None
         return typing.cast("Callable[..., Any]", found)
 
-    def _check(self, parameters: typing.Mapping[str, inspect.Parameter], compiler: NodeCompiler) -> None:
-        required = [name for name, parameter in parameters.items() if _is_required(parameter)]
+    def _check(self, parameters: typing.Mapping[str, inspect.Parameter], contexts: tuple[str, ...], compiler: NodeCompiler) -> None:
+        required = [name for name, parameter in parameters.items() if _is_required(parameter) and name not in contexts]
         if not compiler.input_names:
             if len(required) == 1:
                 compiler.default_inputs({required[0]: "{{ input }}"})
@@ -78,9 +90,11 @@ class PythonNode(NodeOptions):
                 compiler.problem(f"the function needs {', '.join(required)}: give each under inputs", "call")
             return
         takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-        known = [name for name, parameter in parameters.items() if parameter.kind not in _VARIADIC]
+        known = [name for name, parameter in parameters.items() if parameter.kind not in _VARIADIC and name not in contexts]
         for name in compiler.input_names:
-            if name not in known and not takes_any:
+            if name in contexts:
+                compiler.problem("is the context of the call, which is no input: leave it out", "inputs", name)
+            elif name not in known and not takes_any:
                 compiler.problem(f"the function has no parameter {name!r}; {known_values(name, known, kind='parameters')}", "inputs", name)
         for name in required:
             if name not in compiler.input_names:
@@ -122,19 +136,23 @@ def _is_required(parameter: inspect.Parameter) -> bool:
     return parameter.default is inspect.Parameter.empty and parameter.kind not in _VARIADIC
 
 
+def _is_context(hint: Any) -> bool:
+    return hint is Context or (typing.get_origin(hint) in _UNIONS and Context in typing.get_args(hint))
+
+
 def _caller(
-    function: Callable[..., Any], parameters: typing.Mapping[str, inspect.Parameter], names: tuple[str, ...]
+    function: Callable[..., Any], parameters: typing.Mapping[str, inspect.Parameter], names: tuple[str, ...], contexts: tuple[str, ...]
 ) -> Callable[[Scope], Any]:
-    """The call with the node's inputs: by name, except for parameters that only have a position."""
+    """The call with the node's inputs and its context: by name, except for parameters that only have a position."""
     positions = [name for name, parameter in parameters.items() if parameter.kind is inspect.Parameter.POSITIONAL_ONLY]
-    while positions and positions[-1] not in names:
+    while positions and positions[-1] not in (*names, *contexts):
         positions.pop()
-    if not positions:
+    if not positions and not contexts:
         return lambda scope: function(**scope.inputs)
     defaults = {name: parameters[name].default for name in positions}
 
     def call(scope: Scope) -> Any:
-        inputs = dict(scope.inputs)
+        inputs = {**scope.inputs, **dict.fromkeys(contexts, scope.context)}
         return function(*[inputs.pop(name, default) for name, default in defaults.items()], **inputs)
 
     return call
@@ -148,26 +166,41 @@ def _worker(function: Callable[..., Any]) -> Callable[..., Any]:
     return type(function).__call__ if is_object else function
 
 
-def _return_annotation(function: Callable[..., Any]) -> Any:
-    try:
-        return typing.get_type_hints(function).get("return")
-    except (NameError, TypeError, AttributeError, SyntaxError):  # annotations that only exist for type checkers
-        return None
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of parameters and return value; those are left out that cannot be resolved."""
+    with suppress(*_UNRESOLVED):
+        return typing.get_type_hints(function)
+    hints: dict[str, Any] = {}
+    with suppress(*_UNRESOLVED):
+        names = getattr(inspect.unwrap(function), "__globals__", {})
+        for name, annotation in function.__annotations__.items():
+            with suppress(*_UNRESOLVED):
+                hints |= typing.get_type_hints(types.SimpleNamespace(__annotations__={name: annotation}), globalns=names)
+    return hints
 
 
-def _identity(function: Callable[..., Any]) -> str:
-    """What the function is, as text: its source, and the arguments a partial fixes."""
-    if isinstance(function, functools.partial):
-        return "\n".join([_identity(function.func), *map(_written, [*function.args, *function.keywords.items()])])
-    described = function if _worker(function) is function else type(function)
-    try:
-        return inspect.getsource(described)
-    except (OSError, TypeError):  # built-in, or typed into a prompt
-        return getattr(described, "__qualname__", repr(type(described)))
+def _restorer(annotation: Any) -> Callable[[Any], Any]:
+    """What makes a value of the annotated type from what its JSON text says."""
+    if annotation is bytes:
+        return base64.b64decode
+    if annotation is not None and not _is_plain(annotation):
+        try:
+            # Loaded here: most functions return plain values and need none of it.
+            return typing.cast("Callable[[Any], Any]", importlib.import_module("pydantic").TypeAdapter(annotation).validate_python)
+        except Exception:  # classes that pydantic knows nothing of; what hooks of users raise
+            return _unchanged
+    return _unchanged
 
 
-def _written(value: Any) -> str:
-    try:
-        return encode(value).decode()
-    except InvalidValue:
-        return type(value).__qualname__
+def _is_plain(annotation: Any) -> bool:
+    """Whether values of this type are what JSON gives back."""
+    if annotation in (Any, type(None), bool, int, float, str, dict, list):
+        return True
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is dict:
+        return not arguments or (arguments[0] in (str, Any) and _is_plain(arguments[1]))
+    return (origin is list or origin in _UNIONS) and all(map(_is_plain, arguments))
+
+
+def _unchanged(value: Any) -> Any:
+    return value

@@ -3,7 +3,9 @@
 from batchrun.results.exports import export_results, result_lines
 from batchrun.results.failures import write_failures
 from batchrun.results.files import atomic_json
+from batchrun.results.journal import Journal
 from batchrun.results.reader import query_results, read_results, result_metadata, scan_results
+from batchrun.results.recovery import Recovered
 from batchrun.results.schema import RESULT_COLUMNS, ResultLayout
 from batchrun.results.totals import FailureGroup, NodeTotals, ResultTotals
 from batchrun.results.writer import ResultWriter
@@ -11,7 +13,9 @@ from batchrun.results.writer import ResultWriter
 __all__ = [
     "RESULT_COLUMNS",
     "FailureGroup",
+    "Journal",
     "NodeTotals",
+    "Recovered",
     "ResultLayout",
     "ResultTotals",
     "ResultWriter",

@@ -117,7 +117,7 @@ class ResultColumns:
 
     def _records(self, records: list[NodeRecord]) -> pa.RecordBatch:
         """The node executions of all items of a batch, one after another."""
-        positions, statuses, attempts, started, durations, inputs, outputs, errors, call_keys = _transposed(records, 9)
+        positions, statuses, attempts, started, durations, inputs, outputs, errors, call_keys, usages = _transposed(records, 10)
         count = len(records)
         indices = pa.array(positions, pa.int32())
         columns = {
@@ -135,7 +135,7 @@ class ResultColumns:
             "cache_hit": _false(count),
             "call_key": pa.array(call_keys, pa.string()),
             "external_id": _null_text(count),
-            "usage": _null_usage(count),
+            "usage": pa.array(usages, USAGE) if any(usages) else _null_usage(count),
         }
         batch = pa.RecordBatch.from_arrays(list(columns.values()), schema=pa.schema(list(NODE_EXECUTION)))
         self._tally.add_node_executions(batch)

@@ -81,9 +81,30 @@ class Reorder:
         if len(self._fresh) >= _BATCH_ROWS or self._fresh_bytes >= self._fresh_limit_bytes:
             self._settle()
 
+    def add_rows(self, batch: pa.RecordBatch, ordinals: Sequence[int]) -> None:
+        """Take rows that are in Arrow form already, in ascending order of their ordinals.
+
+        Raises:
+            OSError: the spill file cannot be written.
+        """
+        rows = _Batch(batch)
+        for stretch in _stretches(ordinals):
+            heappush(self._waiting, (ordinals[stretch.start], next(self._sequence), stretch, rows))
+        self._drain()
+        self._hold(rows)
+
+    def settle(self) -> None:
+        """Turn all results that were added into Arrow, and emit what can leave.
+
+        Raises:
+            OSError: the spill file cannot be written.
+            pa.ArrowException: a value does not fit its column.
+        """
+        self._settle(everything=True)
+
     def finish(self) -> None:
         """Emit everything that is left, over the gaps."""
-        self._settle(everything=True)
+        self.settle()
         while self._waiting:
             first = self._waiting[0][0]
             self.missing.append(range(self.next_ordinal, first))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from operator import itemgetter
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchrun.core.errors import ErrorRecord
 from batchrun.core.items import DONE_STATUSES, ITEM_STATUSES, ItemResult, ItemStatus
@@ -96,6 +97,15 @@ class Tally:
         for result in results:
             if result.error is not None:
                 self._add_failure(result.item.id, result.error)
+
+    def add_rows(self, batch: pa.RecordBatch) -> None:
+        """Count rows of the result: those of items that were done before."""
+        statuses = batch.column("status").dictionary_decode()
+        self._items.update(statuses.to_pylist())
+        failed = batch.filter(pc.equal(statuses, pa.scalar("failed"))).select(["source_item_id", "error"])
+        for row in failed.to_pylist():
+            self._add_failure(row["source_item_id"], ErrorRecord(**row["error"]))
+        self.add_node_executions(pa.RecordBatch.from_struct_array(pc.list_flatten(batch.column("node_executions"))))
 
     def add_unfinished(self, status: ItemStatus, count: int) -> None:
         """Count items that never ran."""

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Literal
+from queue import Empty, SimpleQueue
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 
 from batchrun.core.errors import ExecutionError
-from batchrun.core.items import ItemResult
+from batchrun.core.items import ItemResult, KeptNode
 from batchrun.results.columns import ResultColumns
+from batchrun.results.commits import Checkpoint, GroupCommit
 from batchrun.results.files import discard, explained, hidden, publish, unwritable
+from batchrun.results.journal import Journal
 from batchrun.results.parquet import RowGroups
 from batchrun.results.reader import RESULT_FILE
+from batchrun.results.recovery import Recovered
 from batchrun.results.reorder import Reorder
 from batchrun.results.schema import ResultLayout
 from batchrun.results.totals import ResultTotals, Tally
@@ -32,21 +36,37 @@ _REPEATING = (
 """Columns with few different values. Most others differ in every row: a dictionary would make them larger and slower."""
 
 
+_Message: TypeAlias = Sequence[ItemResult] | Sequence[KeptNode] | Checkpoint
+
+
 class ResultWriter:
     """Writes `results.parquet`: one row per item, in item order, complete or not at all.
 
-    Results are put in any order, from one thread. Then either `finish` or `abandon` ends the writer.
+    Results are put in any order, from one thread. Then either `finish` or `abandon` ends the writer. With a journal, what
+    was put is on the disk a tenth of a second later; `results.parquet` itself only appears at the end.
 
     Args:
         folder: the execution's folder; it exists.
         layout: what the table looks like.
+        journal: takes results and what nodes of other items have come to; null: a crash costs everything.
+        recovered: the rows of items that were done before; they come first.
+        spent: counters that are written to the journal whenever they change.
         buffer_bytes: the most memory for finished items that wait for an earlier one; the rest waits on the disk.
 
     Raises:
         ExecutionError: the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path, layout: ResultLayout, *, buffer_bytes: int = 64 * 2**20) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        layout: ResultLayout,
+        *,
+        journal: Journal | None = None,
+        recovered: Recovered | None = None,
+        spent: Callable[[], Mapping[str, Any]] = dict,
+        buffer_bytes: int = 64 * 2**20,
+    ) -> None:
         self._path = folder / RESULT_FILE
         self._tally = Tally(layout.nodes)
         self._columns = ResultColumns(layout, self._tally)
@@ -58,8 +78,11 @@ class ResultWriter:
         except OSError as error:
             discard(self._temporary)
             raise unwritable(self._path, error) from error
-        self._reorder = Reorder(self._columns.batch, self._file.append, folder, buffer_bytes)
-        self._queue: SimpleQueue[Sequence[ItemResult] | None] = SimpleQueue()
+        self._reorder = Reorder(self._batch, self._file.append, folder, buffer_bytes)
+        self._commits = GroupCommit(journal, spent)
+        self._is_durable = journal is not None
+        self._recovered = recovered
+        self._queue: SimpleQueue[_Message | None] = SimpleQueue()
         self._handed_over = 0
         self._taken = 0
         self._failure: BaseException | None = None
@@ -86,14 +109,37 @@ class ResultWriter:
         self._refuse_if_broken()
         if self._closed:
             raise ExecutionError(f"{len(results)} results came after {self._path} was closed; they are not in it")
-        self._handed_over += len(results)
-        self._queue.put(results)
+        if results:
+            self._handed_over += len(results)
+            self._queue.put(results)
 
-    def put_rest(self, columns: pa.RecordBatch, status: Literal["cancelled", "waiting"]) -> None:
-        """Add rows of items that never ran, in order; they come after all items that were put. Blocks.
+    def keep(self, nodes: Sequence[KeptNode]) -> None:
+        """Keep what nodes of items that are not completed have come to; from any thread. See `NodeJournal`."""
+        if self._is_durable and nodes:
+            self._queue.put(nodes)
+
+    async def checkpoint(self, node: KeptNode) -> None:
+        """Keep a checkpoint, and return once it is on the disk.
+
+        Raises:
+            ExecutionError: it cannot be written.
+        """
+        self._refuse_if_broken()
+        loop = asyncio.get_running_loop()
+        checkpoint = Checkpoint(node, loop, loop.create_future())
+        self._queue.put(checkpoint)
+        while not checkpoint.written.done():
+            await asyncio.wait([checkpoint.written], timeout=1.0)
+            self._refuse_if_broken()
+            if self._closed and not checkpoint.written.done():
+                raise ExecutionError(f"a checkpoint of node {node.node_id} came after {self._path} was closed; it is not kept")
+
+    def put_rest(self, columns: pa.RecordBatch, ordinals: Sequence[int], status: Literal["cancelled", "waiting"]) -> None:
+        """Add rows of items that did not run, after all items that were put. Blocks.
 
         Args:
             columns: the rows, with the columns of `ResultLayout.window_schema`.
+            ordinals: of these items, ascending.
             status: of all these items.
 
         Raises:
@@ -101,9 +147,8 @@ class ResultWriter:
         """
         self._stop()
         with explained(self._path):
-            self._reorder.finish()
-            self._file.append(self._columns.unfinished(columns, status))
-        self._reorder.next_ordinal += columns.num_rows
+            self._reorder.settle()
+            self._reorder.add_rows(self._columns.unfinished(columns, status), ordinals)
         self._tally.add_unfinished(status, columns.num_rows)
 
     def finish(self, metadata: Mapping[str, str], expected_items: int) -> ResultTotals:
@@ -122,6 +167,7 @@ class ResultWriter:
                 self._reorder.finish()
                 totals = self._tally.snapshot()
                 self._reconcile(totals, expected_items)
+                self._commit()
                 self._file.close({**metadata, **{name: str(count) for name, count in totals.counters().items()}})
                 publish(self._temporary, self._path)
         finally:
@@ -130,22 +176,64 @@ class ResultWriter:
 
     def abandon(self) -> None:
         """End the writer without a result: stop the thread and remove the temporary files. May follow an error."""
-        self._closed = True
+        self._closed = not self._is_durable  # what has finished is kept for a resume
         self._queue.put(None)
         self._thread.join()
+        if self._failure is None:
+            with suppress(ExecutionError, OSError, pa.ArrowException):  # it is given up anyway
+                self._commit()
+        self._closed = True
         self._discard()
 
     def _work(self) -> None:
-        with suppress(OSError, pa.ArrowException):  # put and finish report these; anything else is printed too: it is a bug
+        with suppress(ExecutionError, OSError, pa.ArrowException):  # put and finish report these; anything else is printed too: it is a bug
             try:
-                while (results := self._queue.get()) is not None and not self._closed:
-                    self._taken += len(results)
-                    self._tally.add_results(results)
-                    self._reorder.add(results)
+                self._restore()
+                while not self._closed and (message := self._next()) is not None:
+                    self._take(message)
             finally:
                 self._failure = sys.exc_info()[1]
                 if self._failure is not None:
                     self._discard()
+
+    def _restore(self) -> None:
+        if self._recovered is not None:
+            for ordinals, batch in self._recovered.rows():
+                self._tally.add_rows(batch)
+                self._reorder.add_rows(batch, ordinals)
+
+    def _next(self) -> _Message | None:
+        """What was put next; null at the end. Commits when it is time, whether something comes or not."""
+        while True:
+            seconds = self._commits.seconds_left
+            if seconds == 0:
+                self._commit()
+                continue
+            with suppress(Empty):
+                return self._queue.get(timeout=seconds)
+
+    def _take(self, message: _Message) -> None:
+        if isinstance(message, Checkpoint):
+            self._commits.checkpoint(message)
+        elif isinstance(message[0], KeptNode):
+            self._commits.nodes(message)  # type: ignore[arg-type] # a list of one kind
+        else:
+            results: Sequence[ItemResult] = message  # type: ignore[assignment] # as above
+            self._taken += len(results)
+            self._tally.add_results(results)
+            self._reorder.add(results)
+            self._commits.expect()
+
+    def _batch(self, results: Sequence[ItemResult]) -> pa.RecordBatch:
+        """Make a batch of sorted results; it is in the journal before anything else is done with it."""
+        batch = self._columns.batch(results)
+        self._commits.rows(batch, [result.item.ordinal for result in results])
+        return batch
+
+    def _commit(self) -> None:
+        if self._is_durable:
+            self._reorder.settle()
+            self._commits.commit()
 
     def _stop(self) -> None:
         """Let the thread finish its work; from here on the caller writes."""
@@ -156,6 +244,8 @@ class ResultWriter:
         self._refuse_if_broken()
 
     def _refuse_if_broken(self) -> None:
+        if isinstance(self._failure, ExecutionError):
+            raise self._failure
         if self._failure is not None:
             raise unwritable(self._path, self._failure) from self._failure
 

@@ -11,12 +11,14 @@ import anyio
 
 from batchrun.core.errors import ExecutionError
 from batchrun.core.executions import Stop
-from batchrun.core.items import Item, ItemResult
+from batchrun.core.items import Item, ItemResult, KeptNode, RestoredItem
 from batchrun.core.job import NodeOptions, Resource, Run, Workflow
+from batchrun.core.protocols import NodeJournal
 from batchrun.dispatch.dispatcher import Dispatcher
 from batchrun.dispatch.neighbours import Rooms
 from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.engine.item_run import ItemRun
+from batchrun.flow.budget import Spending
 from batchrun.testing.clock import VirtualLoop
 from batchrun.workflow.compiler import Surroundings, compile_workflow
 
@@ -29,7 +31,13 @@ class RowRun:
         nodes: the nodes; or `workflow` for a whole workflow with its output.
         recording: how much of each node execution is kept.
         window: rows loaded at once.
+        journal: takes what nodes of rows come to that are not completed.
+        restored: where rows go on that were begun before, by their position.
+        stale: nodes that were edited since.
+        spending: counts calls against a budget.
+        on_note: called with lines for people.
         on_start: called with the dispatcher before the first row, for tests that stop it.
+        on_open: called with the engine before that, for tests that look at it.
     """
 
     nodes: Sequence[NodeOptions] = ()
@@ -39,7 +47,13 @@ class RowRun:
     resources: Mapping[str, Resource] = field(default_factory=dict)
     recording: Literal["full", "summary", "none"] = "full"
     window: int = 1_000
+    journal: NodeJournal | None = None
+    restored: Mapping[int, RestoredItem] | None = None
+    stale: frozenset[str] = frozenset()
+    spending: Spending | None = None
+    on_note: Callable[[str], None] = lambda _line: None
     on_start: Callable[[Dispatcher[ItemRun]], None] | None = None
+    on_open: Callable[[Engine], None] | None = None
 
     async def results(self, rows: Sequence[Mapping[str, Any]], sink: ListSink | None = None) -> list[ItemResult]:
         """Run the rows and return one result each, in their order.
@@ -63,12 +77,26 @@ class RowRun:
         def stop(cause: Stop) -> None:
             dispatcher.stop(cause)
 
-        async with Engine(plan, EngineSettings("test", self.run, self.recording), on_stop=stop, clock=loop.time) as engine:
+        async with Engine(plan, self._settings(), on_stop=stop, clock=loop.time) as engine:
+            if self.on_open is not None:
+                self.on_open(engine)
             dispatcher: Dispatcher[ItemRun] = Dispatcher(engine, Rooms(_ListFeed(items, self.window), sink), self.run)
             if self.on_start is not None:
                 self.on_start(dispatcher)
             await (dispatcher.run_chunks() if plan.is_one_stretch else dispatcher.run_items())
         return sorted(sink.taken, key=lambda result: result.item.ordinal)
+
+    def _settings(self) -> EngineSettings:
+        return EngineSettings(
+            "test",
+            self.run,
+            self.recording,
+            journal=self.journal,
+            restored=self.restored.get if self.restored is not None else None,
+            stale=self.stale,
+            spending=self.spending,
+            on_note=self.on_note,
+        )
 
     def results_virtually(self, rows: Sequence[Mapping[str, Any]]) -> list[ItemResult]:
         """The same on a virtual clock: for nodes that wait on the event loop, with backoffs and deadlines that take no time."""
@@ -97,6 +125,35 @@ class ListSink:
         if self.breaks_after is not None and len(self.taken) >= self.breaks_after:
             raise ExecutionError("the disk is full")
         self.taken += results
+
+
+class ListJournal:
+    """Keeps what nodes come to in a list.
+
+    Attributes:
+        entries: what was handed over, in the order it came.
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[KeptNode] = []
+
+    def keep(self, nodes: Sequence[KeptNode]) -> None:
+        """Keep entries."""
+        self.entries += nodes
+
+    async def checkpoint(self, node: KeptNode) -> None:
+        """Keep a checkpoint."""
+        self.entries.append(node)
+
+    def restored(self, generation: int = 0) -> dict[int, RestoredItem]:
+        """Where each item goes on in a later run: the last entry of each of its nodes counts."""
+        items: dict[int, dict[str, KeptNode]] = {}
+        for entry in self.entries:
+            items.setdefault(entry.ordinal, {})[entry.node_id] = entry
+        return {
+            ordinal: RestoredItem(max(node.item_attempts for node in nodes.values()), generation, tuple(nodes.values()), {})
+            for ordinal, nodes in items.items()
+        }
 
 
 class _ListFeed:

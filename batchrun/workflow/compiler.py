@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batchrun.core.errors import JobError, NodeError, Problem, known_values
 from batchrun.core.job import DefaultOnFailure, NodeOptions, Resource, Run, Workflow
 from batchrun.flow.retry import RetryPolicy
-from batchrun.workflow.encoding import encode
 from batchrun.workflow.expressions import ExpressionCompiler, Names, Uses
+from batchrun.workflow.fingerprint import Fingerprints, fingerprint_of
 from batchrun.workflow.graph import Node, find_cycle, stages
 from batchrun.workflow.node import NodeCall, NodeType, Render
-from batchrun.workflow.plan import Plan, Stage, Step
+from batchrun.workflow.plan import NodeFingerprint, Plan, Stage, Step
 from batchrun.workflow.references import parse_reference
 from batchrun.workflow.scope import Scope
 from batchrun.workflow.templates import TemplateEngine, exact_expression
@@ -22,8 +21,6 @@ from batchrun.workflow.types import TypeSpec, spec_of, spec_problems
 from batchrun.workflow.values import checker
 
 _ROOT = ("workflow",)
-# What a node calls may be given as text or as the function itself: the identity of its call stands for both.
-_WITHOUT_MEANING = {"call", "label", "retry", "timeout_seconds"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +166,7 @@ class _Compilation:
             for id in ids:
                 steps[id] = self._step(bound[id], steps)
         output_type = self._output_type(bound, output_uses)
+        node_fingerprints, output_fingerprint = self._fingerprints(bound)
         used = output_uses.columns.union(*(node.uses.columns for node in bound.values()))
         return Plan(
             steps=tuple(sorted(steps.values(), key=lambda step: step.position)),
@@ -179,7 +177,9 @@ class _Compilation:
             output_check=checker(output_type) if output_type is not None else None,
             columns=tuple(column for column in self.surroundings.columns if column in used),
             lifespans=tuple(node.call.lifespan for node in bound.values() if node.call and node.call.lifespan),
-            fingerprint=self._fingerprint(bound),
+            node_fingerprints=node_fingerprints,
+            output_fingerprint=output_fingerprint,
+            fingerprint=fingerprint_of(node_fingerprints, output_fingerprint),
         )
 
     def _step(self, node: _Bound, steps: Mapping[str, Step]) -> Step:
@@ -208,17 +208,24 @@ class _Compilation:
             on_failure=on_failure if isinstance(on_failure, DefaultOnFailure) else str(on_failure),
             queues=call.queues,
             sends_call_key=call.sends_call_key,
+            wants_context=call.wants_context,
+            restore=call.restore,
         )
 
-    def _fingerprint(self, bound: Mapping[str, _Bound]) -> str:
-        meaning = [(node.call.identity if node.call else "", _meaning(node.options)) for node in bound.values()]
-        text = encode([meaning, self.workflow.output, self.workflow.output_schema, dict(self.surroundings.vars)])
-        return hashlib.blake2b(text, digest_size=16).hexdigest()
-
-
-def _meaning(options: NodeOptions) -> dict[str, Any]:
-    values = {each.name: getattr(options, each.name) for each in fields(options) if each.name not in _WITHOUT_MEANING}
-    return {name: value for name, value in values.items() if not callable(value)}
+    def _fingerprints(self, bound: Mapping[str, _Bound]) -> tuple[dict[str, NodeFingerprint], str]:
+        input_field = self.surroundings.input_field
+        # A node without inputs may be handed the input by its type, which only shows in the columns it reads.
+        read_for_input = {input_field} if input_field is not None else set(self.surroundings.columns)
+        fingerprints = Fingerprints(vars=self.surroundings.vars, input_field=input_field)
+        nodes = {
+            id: fingerprints.node(
+                node.options,
+                node.call.identity if node.call else "",
+                is_given_input=not node.options.inputs and read_for_input <= node.uses.columns,
+            )
+            for id, node in bound.items()
+        }
+        return nodes, fingerprints.output(self.workflow)
 
 
 class _Binder:

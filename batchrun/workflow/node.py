@@ -29,6 +29,8 @@ class NodeCall:
         returns: the type the output is declared to have (a Python annotation), or None.
         queues: `call` may wait for its turn and calls `scope.sending` when it has it; the attempt's deadline starts there.
         sends_call_key: the call key is computed for each call (`scope.call_key`) and recorded.
+        wants_context: a `Context` is made for each call (`scope.context`).
+        restore: makes an output from what its JSON text says; may raise. An output is only kept between runs if it comes back equal.
         identity: what besides its options makes this node what it is, such as the source of its function.
         lifespan: entered on the event loop before the first item, left after the last: connections live in here.
     """
@@ -38,6 +40,8 @@ class NodeCall:
     returns: Any = None
     queues: bool = False
     sends_call_key: bool = False
+    wants_context: bool = False
+    restore: Callable[[Any], Any] = lambda value: value
     identity: str = ""
     lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchrun.core.job import DefaultOnFailure
 from batchrun.flow.retry import RetryPolicy
@@ -26,6 +26,7 @@ class Step:
         when: the node is skipped where this is false or null.
         upstream: the nodes it reads or needs, as bits.
         conditional: whether the node can be skipped at all.
+        restore: makes an output from what its JSON text says; may raise.
     """
 
     position: int
@@ -43,6 +44,8 @@ class Step:
     on_failure: str | DefaultOnFailure
     queues: bool
     sends_call_key: bool
+    wants_context: bool
+    restore: Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,18 @@ class Stage:
 
     steps: tuple[Step, ...]
     waits: bool
+
+
+class NodeFingerprint(NamedTuple):
+    """What a node does, in two hashes: where both are the same as before, its outputs of then are those of now.
+
+    Attributes:
+        options: of what the job says about it, and of the values of the `vars` it refers to.
+        code: of the source of the function it calls and of what that refers to in its own package.
+    """
+
+    options: str
+    code: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +81,9 @@ class Plan:
         output_check: checks an output against `output_type`.
         columns: the columns the workflow reads, in the dataset's order.
         lifespans: entered before the first item.
-        fingerprint: of everything that gives the workflow its meaning.
+        node_fingerprints: of each node, by its id, in the order of the job.
+        output_fingerprint: of what the job says about the output, and of the values of the `vars` it refers to.
+        fingerprint: of all of these: of everything that gives the workflow its meaning.
     """
 
     steps: tuple[Step, ...]
@@ -77,6 +94,8 @@ class Plan:
     output_check: Check | None
     columns: tuple[str, ...]
     lifespans: tuple[Callable[[], AbstractAsyncContextManager[None]], ...]
+    node_fingerprints: Mapping[str, NodeFingerprint]
+    output_fingerprint: str
     fingerprint: str
 
     @property

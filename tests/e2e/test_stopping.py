@@ -110,7 +110,7 @@ def test_a_signal_pauses_the_execution_and_every_item_keeps_its_row(work: Projec
 
 
 def test_a_second_signal_aborts_at_once(work: Project, calls: Calls) -> None:
-    """Who does not want to wait for calls in flight gets the prompt back, and nothing that looks like a result."""
+    """Who does not want to wait for calls in flight gets the prompt back and nothing that looks like a result, and can still resume."""
     process = work.start(*arguments("hold"))
     calls.wait_for(4)
     process.send_signal(signal.SIGINT)
@@ -120,7 +120,10 @@ def test_a_second_signal_aborts_at_once(work: Project, calls: Calls) -> None:
     assert last.code == 130
     assert last.err.endswith("aborted\n")
     assert "Traceback" not in last.err
-    assert work.executions == []
+    assert work.files == {"execution.json", "journal"}
+    (work.folder / "release").touch()
+    assert work.batchrun("resume").code == 0
+    assert work.counters["completed_items"] == ITEMS
 
 
 def test_a_signal_that_comes_too_late_to_stop_anything_completes(work: Project, calls: Calls) -> None:

@@ -111,3 +111,15 @@ def names() -> None:
     assert_type(batchrun.__version__, str)
     assert_type(batchrun.NodeError("x").retryable, bool)
     assert_type(batchrun.NodeError("x").http_status, int | None)
+
+
+def resumed() -> None:
+    assert_type(batchrun.resume("runs/20261101T093000-0a1b2c3d4e", {"run.budget.max_calls": 100}), batchrun.Execution | None)
+    batchrun.Run(budget=batchrun.Budget(max_calls=10, max_cost=1.5), timeout_seconds=60, durable=False)
+
+
+async def transcribe(url: str, context: batchrun.Context) -> str:
+    assert_type(context.call_key, str)
+    await context.checkpoint({"url": url})
+    context.add_usage(input_tokens=10, cost=0.5)
+    return url

@@ -92,12 +92,14 @@ def test_the_schema_takes_what_the_loader_takes(schema: Any, tmp_path: Path) -> 
     assert accepts(schema, written, schema)
     assert accepts(schema, effective_job(load_job(file)), schema)
     assert accepts(schema, {"dataset": "a.csv", "workflow": "m:f", "parallelism": 2}, schema)
+    assert accepts(schema, written | {"run": {"budget": {"max_calls": 9, "max_cost": None}, "durable": False}}, schema)
     for wrong in (
         {"dataset": 3},
         {"colour": "red"},
         {"parallelism": "2"},
         {"workflow": {"nodes": [{"id": "a", "call": "m:f"}]}},
         {"run": {"x": 1}},
+        {"run": {"budget": {"max_call": 1}}},
     ):
         assert not accepts(schema, written | wrong, schema)
 

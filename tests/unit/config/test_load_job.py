@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from batchrun.config import effective_job, load_job
 from batchrun.core.errors import JobError
 from batchrun.core.job import Dataset, DefaultOnFailure, Job, Output, Resource, Run, Sample, Workflow
-from batchrun.core.policies import Backoff, Match, Retry, RetryRule
+from batchrun.core.policies import Backoff, Budget, Match, Retry, RetryRule
 from batchrun.nodes.python import PythonNode
 from batchrun.nodes.template import TemplateNode
 
@@ -98,6 +99,28 @@ def test_relative_paths_of_python_jobs_start_at_the_working_directory(tmp_path: 
     assert load_job(Job(dataset="a.csv", workflow=shout)).folder == tmp_path
 
 
+@pytest.mark.parametrize(
+    ("text", "run"),
+    [
+        ("{}", Run(budget=Budget(), timeout_seconds=None, durable=True)),
+        ("{budget: {max_calls: null, max_tokens: null, max_cost: null}, timeout_seconds: null}", Run()),
+        (
+            "{budget: {max_calls: 100, max_tokens: 1000000, max_cost: 2}, timeout_seconds: 3600, durable: false}",
+            Run(budget=Budget(max_calls=100, max_tokens=1_000_000, max_cost=2.0), timeout_seconds=3600.0, durable=False),
+        ),
+        ("{budget: {max_calls: 0, max_cost: 0.5}}", Run(budget=Budget(max_calls=0, max_cost=0.5))),
+    ],
+)
+def test_budgets_and_durability_are_read(tmp_path: Path, text: str, run: Run) -> None:
+    """What limits an execution over all its resumes is read from the file, and kept for the resumes."""
+    file = tmp_path / "job.yaml"
+    file.write_text(f"dataset: a.csv\nworkflow: m:f\nrun: {text}\n", encoding="utf-8")
+    loaded = load_job(file)
+    assert loaded.run == run
+    assert load_job(effective_job(loaded)).run == run
+    assert load_job(file, ["run.budget.max_calls=7"]).run == replace(run, budget=replace(run.budget, max_calls=7))
+
+
 def test_functions_are_stored_by_name() -> None:
     """The stored job can be loaded by another process, which has no function objects."""
     stored = effective_job(load_job(Job(dataset="a.csv", workflow=Workflow(nodes=(PythonNode(id="a", call=shout),)))))
@@ -144,7 +167,17 @@ JOBS = st.builds(
     ),
     vars=st.dictionaries(st.text(), PLAIN),
     resources=st.dictionaries(st.text(), st.builds(Resource, base_url=st.text())),
-    run=st.builds(Run, parallelism=st.integers(1, 99), item_timeout_seconds=st.none() | SECONDS, retry=RETRIES),
+    run=st.builds(
+        Run,
+        parallelism=st.integers(1, 99),
+        item_timeout_seconds=st.none() | SECONDS,
+        retry=RETRIES,
+        budget=st.builds(
+            Budget, max_calls=st.none() | st.integers(0), max_tokens=st.none() | st.integers(0), max_cost=st.none() | st.floats(0, 1e9)
+        ),
+        timeout_seconds=st.none() | SECONDS,
+        durable=st.booleans(),
+    ),
     output=st.builds(Output, keep=st.lists(st.text()).map(tuple), export=st.just(("csv", "arrow"))),
 )
 

@@ -119,4 +119,4 @@ def test_no_rows_are_no_items(tmp_path: Path, load: Any) -> None:
     FRAME.clear().write_parquet(tmp_path / "t.parquet")
     loaded = load("t.parquet", id="a")
     assert loaded.total_items == 0
-    assert list(loaded.windows()) == list(loaded.remaining(0)) == list(loaded.rows(pa.array([], pa.int64()))) == []
+    assert list(loaded.windows()) == list(loaded.rest(bytearray())) == list(loaded.rows(pa.array([], pa.int64()))) == []

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchrun.core.job import Dataset, Sample
-from batchrun.datasets import open_source
+from batchrun.core.items import Item
+from batchrun.core.job import CsvFormat, Dataset, Sample
+from batchrun.datasets import Loaded, open_source
 
 FILTERS = {
     "k > 2": pl.col("k") > 2,
@@ -48,7 +49,7 @@ class Case:
     where: str | None
     sample: Sample | None
     limit: int | None
-    split: int
+    done: frozenset[int]
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -63,8 +64,24 @@ class Case:
                 pq.write_table(part.to_arrow(), path, row_group_size=self.group_rows)
             elif self.suffix == "arrow":
                 part.write_ipc(path)
+            elif self.suffix == "csv":
+                path.write_text(part.write_csv(null_value="NULL"))
             else:
                 path.write_text(part.write_ndjson() or "\n")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the format needs to be told."""
+        if self.suffix in ("parquet", "arrow"):
+            return {}
+        return {"schema": {"k": "int64", "s": "string"}, "csv": CsvFormat(null_values=("NULL",))}
+
+    def load(self, folder: Path) -> Loaded:
+        """The dataset, written and loaded."""
+        self.write(folder)
+        computed = {"doubled": "k * 2"}
+        dataset = Dataset(path=".", filter=self.where, with_columns=computed, sample=self.sample, limit=self.limit, **self.options)
+        return open_source(dataset, folder).load(["s", "doubled"], ["k"], spool=folder / "_spool", rejects=folder / "_rejects")
 
     def expected(self) -> list[dict[str, Any]]:
         """The rows that should become items, by way of one frame that holds everything."""
@@ -83,11 +100,11 @@ cases = st.builds(
     rows=st.lists(st.tuples(st.none() | st.integers(0, 5), st.none() | st.sampled_from(["a", "ab", "b", "é"])), max_size=40),
     cut=st.integers(0, 40),
     group_rows=st.integers(1, 15),
-    suffix=st.sampled_from(["parquet", "ndjson", "arrow"]),
+    suffix=st.sampled_from(["parquet", "csv", "ndjson", "arrow"]),
     where=st.none() | st.sampled_from(sorted(FILTERS)),
     sample=st.none() | st.builds(Sample, fraction=st.floats(0, 1), seed=st.integers(-5, 5)) | st.builds(Sample, n=st.integers(0, 50)),
     limit=st.none() | st.integers(0, 45),
-    split=st.integers(0, 45),
+    done=st.frozensets(st.integers(0, 45)) | st.builds(lambda count: frozenset(range(count)), st.integers(0, 45)),
 )
 
 
@@ -96,23 +113,38 @@ cases = st.builds(
 def test_items_are_what_one_frame_would_give(case: Case) -> None:
     """Windows, files and row groups must never show: same rows, order, positions and values as one big query."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        case.write(folder)
-        options: dict[str, Any] = {"schema": {"k": "int64", "s": "string"}} if case.suffix == "ndjson" else {}
-        dataset = Dataset(path=".", filter=case.where, with_columns={"doubled": "k * 2"}, sample=case.sample, limit=case.limit, **options)
-        loaded = open_source(dataset, folder).load(["s", "doubled"], ["k"], spool=folder / "_spool", rejects=folder / "_rejects")
-        wanted = case.expected()
+        loaded, wanted = case.load(Path(name)), case.expected()
         items = [item for window in loaded.windows() for item in window]
         assert loaded.total_items == len(items)
         assert [item.ordinal for item in items] == list(range(len(wanted)))
         assert [(item.item_index, item.id) for item in items] == [(row["index"], row["index"]) for row in wanted]
         assert [item.data for item in items] == [{"s": row["s"], "doubled": row["doubled"]} for row in wanted]
         assert [item.window.columns["k"][item.row].as_py() for item in items] == [row["k"] for row in wanted]
-        remaining = pa.Table.from_batches(loaded.remaining(case.split), loaded.window_schema)
-        assert remaining["item_index"].to_pylist() == [row["index"] for row in wanted][case.split :]
         some = wanted[::3]
         rows = [row for batch in loaded.rows(pa.array([row["index"] for row in some], pa.int64())) for row in batch.to_pylist()]
         assert rows == [{"item_index": row["index"], "k": row["k"], "s": row["s"]} for row in some]
+
+
+@settings(max_examples=120, deadline=None)
+@given(case=cases)
+def test_the_items_left_are_those_of_the_whole_list(case: Case) -> None:
+    """A resume hands out the very items that are not done, and their rows, as if the others had just been skipped."""
+    with tempfile.TemporaryDirectory() as name:
+        loaded = case.load(Path(name))
+        left = bytearray(ordinal not in case.done for ordinal in range(loaded.total_items))
+        everything = [item for window in loaded.windows() for item in window]
+        windows = list(loaded.windows(left))
+        assert [] not in windows
+        expected = [item for item in everything if left[item.ordinal]]
+        assert [described(item) for window in windows for item in window] == [described(item) for item in expected]
+        rest = list(loaded.rest(left))
+        assert [ordinal for ordinals, _ in rest for ordinal in ordinals.to_pylist()] == [item.ordinal for item in expected]
+        rows = pa.Table.from_batches((columns for _, columns in rest), loaded.window_schema).to_pylist()
+        assert rows == [item.window.columns.slice(item.row, 1).to_pylist()[0] for item in expected]
+
+
+def described(item: Item) -> tuple[Any, ...]:
+    return *item[:4], item.window.columns.slice(item.row, 1).to_pylist()
 
 
 def odd_table() -> pa.Table:

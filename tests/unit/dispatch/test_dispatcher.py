@@ -240,7 +240,6 @@ async def test_a_dataset_that_breaks_off_ends_the_run_with_its_error() -> None:
 
     feed = Feed(windows())
     try:
-        assert await feed.next() == []
         assert len(await feed.next() or ()) == 1
         with pytest.raises(ExecutionError, match="page 3"):
             await feed.next()

@@ -17,6 +17,7 @@ from batchrun.core.errors import JobError
 from batchrun.core.job import Workflow
 from batchrun.nodes.python import PythonNode
 from batchrun.workflow.compiler import Surroundings, compile_workflow
+from batchrun.workflow.fingerprint import described, differences
 from batchrun.workflow.plan import Plan
 from batchrun.workflow.scope import Scope
 
@@ -262,3 +263,6 @@ def test_the_fingerprint_follows_the_code(modules: Path) -> None:
     assert objects[0] == objects[1], "an object that cannot be written down must not make each run another one"
     assert plan_of(Greeter("Hi")).fingerprint != plan_of(LateGreeter("Hi")).fingerprint
     assert plan_of("builtins:str").fingerprint != plan_of("builtins:repr").fingerprint
+    before = described(plan_of("work:f"))
+    assert differences(before, plan_of("work:g")) == [("work", "node work: its function or what it calls changed")]
+    assert differences(before, plan_of("work:f", text="x")) == [("work", "node work: its options changed")]

@@ -137,7 +137,7 @@ def test_kept_columns_of_every_type_are_written_down(tmp_path: Path) -> None:
     columns |= {name: pa.array([value, None], kind) for name, (kind, value) in kept.items()}
     batch = pa.record_batch(columns)
     writer = ResultWriter(tmp_path, ResultLayout(window_schema=batch.schema, nodes=()))
-    writer.put_rest(batch, "cancelled")
+    writer.put_rest(batch, range(2), "cancelled")
     writer.finish({}, 2)
 
     csv_path, ndjson_path, arrow_path = export_results(tmp_path, ["csv", "ndjson", "arrow"])

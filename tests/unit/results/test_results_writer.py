@@ -125,8 +125,8 @@ def test_counters_are_in_the_file_and_in_the_totals(tmp_path: Path, layout: Resu
     writer = ResultWriter(tmp_path, layout)
     writer.put(make_results(21))
     rest = make_results(25)[21].item.window.columns
-    writer.put_rest(rest.slice(0, 3), "cancelled")
-    writer.put_rest(rest.slice(3, 1), "waiting")
+    writer.put_rest(rest.slice(0, 3), range(21, 24), "cancelled")
+    writer.put_rest(rest.slice(3, 1), range(24, 25), "waiting")
     totals = writer.finish({"execution_id": "e1", "job_name": "triage"}, 25)
 
     counters = {"total_items": 25, "processed_items": 21, "completed_items": 15, "failed_items": 3, "skipped_items": 3}
@@ -146,7 +146,7 @@ def test_many_rows_become_row_groups_of_even_size(tmp_path: Path, layout: Result
     writer = ResultWriter(tmp_path, layout)
     writer.put(make_results(30))
     row = make_results(1)[0].item.window.columns
-    writer.put_rest(pa.concat_batches([row] * 70_000), "cancelled")
+    writer.put_rest(pa.concat_batches([row] * 70_000), range(30, 70_030), "cancelled")
     writer.finish({}, 70_030)
 
     metadata = pq.read_metadata(tmp_path / "results.parquet")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import pytest
@@ -187,31 +187,6 @@ def test_a_node_gets_its_inputs_constants_and_lifespan() -> None:
     assert problems_of(probe("a", base="x-{{ vars.model.nmae }}")) == [
         "workflow.nodes[0].base: undefined value: `vars.model.nmae` is undefined"
     ]
-
-
-NODE = probe("a", inputs={"x": 1})
-
-
-@pytest.mark.parametrize(
-    ("node", "same"),
-    [
-        (replace(NODE, label="other", retry=Retry(), timeout_seconds=3), True),
-        (replace(NODE, inputs={"x": 2}), False),
-        (replace(NODE, when="{{ item.size }}"), False),
-        (replace(NODE, identity="other source"), False),
-        (replace(NODE, on_failure="continue"), False),
-    ],
-    ids=["policies", "inputs", "condition", "source", "on_failure"],
-)
-def test_the_fingerprint_is_that_of_the_meaning(node: NodeOptions, *, same: bool) -> None:
-    """Results may be gone on with after a change of patience, not after a change of work."""
-    assert (compiled(node).fingerprint == compiled(NODE).fingerprint) is same
-
-
-def test_the_fingerprint_covers_output_and_variables() -> None:
-    """The same nodes with another output or other variables give other results."""
-    changes: list[dict[str, Any]] = [{}, {"output": "x"}, {"output_schema": "string"}, {"vars": {}}]
-    assert len({compiled(NODE, **change).fingerprint for change in changes}) == 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

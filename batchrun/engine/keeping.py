@@ -1,0 +1,116 @@
+"""What is kept of items that are not completed: in the journal for a later run, in its row for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from batchrun.core.items import KeptNode, NodeRecord, NodeStatus
+from batchrun.core.protocols import NodeJournal
+from batchrun.engine.failures import asked
+from batchrun.engine.faithful import faithful_text
+from batchrun.engine.item_run import ItemRun
+from batchrun.workflow.encoding import encode
+from batchrun.workflow.plan import Step
+
+
+class Keeper:
+    """Hands what nodes have come to over to the journal, each once. Called in lane threads and on the event loop.
+
+    Args:
+        steps: the nodes, by position.
+        journal: takes it.
+        has_records: whether node executions are recorded.
+        on_note: told, once per node, that its outputs cannot be kept; from any thread.
+    """
+
+    def __init__(self, steps: Sequence[Step], journal: NodeJournal, *, has_records: bool, on_note: Callable[[str], None]) -> None:
+        self._steps = steps
+        self._journal = journal
+        self._has_records = has_records
+        self._on_note = on_note
+        self._noted: dict[str, object] = {}
+
+    def keep(self, runs: Iterable[ItemRun]) -> None:
+        """Hand over what ended since the last time."""
+        kept = [node for run in runs for node in self._ended(run)]
+        if kept:
+            self._journal.keep(kept)
+
+    def keep_attempts(self, run: ItemRun, step: Step) -> None:
+        """Hand over that an item was sent back by a node, so that the attempt is not given out anew, and what ended before."""
+        self._journal.keep([*self._ended(run), open_node(run, step)])
+
+    def _ended(self, run: ItemRun) -> list[KeptNode]:
+        new = run.done & ~run.kept
+        if not new:
+            return []
+        kept: list[KeptNode] = []
+        records = {record[0]: record for record in run.records}
+        for step in self._steps:
+            if not new & step.bit:
+                continue
+            record = records.get(step.position)
+            if record is None:
+                if self._has_records:
+                    continue  # a lane is just about to write it
+                record = blank_record(run, step)
+            run.kept |= step.bit
+            text = self._output(run.outputs[step.position], step, record)
+            if text is not None:
+                kept.append(open_node(run, step)._replace(node_attempts=0, record=record, output=text, checkpoint=None))
+        return kept
+
+    def _output(self, value: Any, step: Step, record: NodeRecord) -> bytes | None:
+        restore = restorer(step, record)
+        written = record[6] if record[1] == "completed" else None
+        text = asked(partial(faithful_text, value, restore, written), default=None)
+        if text is None:
+            own = object()
+            if self._noted.setdefault(step.id, own) is own:
+                self._on_note(
+                    f"node {step.id}: outputs of type {type(value).__qualname__} do not come back from JSON as they were and are not "
+                    f"kept between runs; after a crash, {step.id} runs again for items that had not ended. "
+                    "Annotate the function's return type, or return dicts with text keys, lists, text and numbers"
+                )
+        return text
+
+
+def open_node(run: ItemRun, step: Step) -> KeptNode:
+    """The entry of a node that has not ended."""
+    position = step.position
+    trace = run.traces.get(position)
+    return KeptNode(
+        ordinal=run.source.ordinal,
+        item_index=run.source.item_index,
+        item_attempts=run.attempts,
+        node_id=step.id,
+        node_attempts=run.failed_calls(position),
+        checkpoint=trace.checkpoint if trace is not None else None,
+    )
+
+
+def restorer(step: Step, record: NodeRecord) -> Callable[[Any], Any]:
+    """What makes an output from what its text says; a node that was skipped or failed has no output of its type."""
+    return step.restore if record[1] == "completed" else lambda value: value
+
+
+def blank_record(run: ItemRun, step: Step) -> NodeRecord:
+    """The record of a node that ended, when none is written."""
+    if run.skipped & step.bit:
+        return (step.position, "skipped", 0, None, 0.0, None, None, None, None, None)
+    status: NodeStatus = "failed" if run.failed & step.bit else "completed"
+    return (step.position, status, run.attempt_of(step.position), None, 0.0, None, None, None, None, None)
+
+
+def with_outputs(run: ItemRun, steps: Iterable[Step]) -> list[NodeRecord]:
+    """The records of a failed item: they show the outputs its nodes had, whatever is recorded otherwise."""
+    records = {record[0]: record for record in run.records}
+    for step in steps:
+        if run.done & step.bit and not run.skipped & step.bit:
+            text = asked(partial(encode, run.outputs[step.position]), default=None)
+            if text is not None:
+                record = records.get(step.position) or blank_record(run, step)
+                records[step.position] = (*record[:6], text, *record[7:])
+    return list(records.values())

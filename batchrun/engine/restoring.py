@@ -1,0 +1,91 @@
+"""Items that an earlier run of the execution began."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from functools import partial
+from typing import Any
+
+import orjson
+
+from batchrun.core.items import Item, KeptNode, NodeRecord, RestoredItem
+from batchrun.engine.context import Trace
+from batchrun.engine.failures import asked
+from batchrun.engine.item_run import ItemRun
+from batchrun.engine.keeping import restorer
+from batchrun.flow.retry import CallHistory
+from batchrun.workflow.plan import Plan, Step
+
+_NOTHING = object()
+
+
+class Restorer:
+    """Makes the runs of items that go on where an earlier run left them.
+
+    Args:
+        plan: the workflow as it is now.
+        stale: ids of nodes that were edited: they and all nodes after them begin anew.
+        recording: how much of each node execution is written down.
+    """
+
+    def __init__(self, plan: Plan, stale: Collection[str], recording: str) -> None:
+        self._count = len(plan.steps)
+        self._recording = recording
+        self._steps = [step for stage in plan.stages for step in stage.steps]  # each after all that it reads
+        edited = 0
+        for step in self._steps:
+            if step.id in stale or step.upstream & edited:
+                edited |= step.bit
+        self._edited_bits = edited
+
+    def run_of(self, item: Item, restored: RestoredItem) -> ItemRun:
+        """A run that has done what is kept of the item, as far as it still holds."""
+        run = ItemRun(item, self._count)
+        run.attempts, run.generation = restored.attempts, restored.generation
+        earlier = Counter[int]()
+        for step, node in self._kept(restored):
+            if step.bit & self._edited_bits:
+                earlier[step.position] += node.node_attempts
+            elif node.record is not None:
+                self._take_over(run, step, node.record, node.output)
+            else:
+                run.calls = {**(run.calls or {}), step.position: CallHistory(attempts=node.node_attempts)}
+                if node.checkpoint is not None:
+                    run.traces = {**run.traces, step.position: Trace(checkpoint=node.checkpoint)}
+        for step in self._steps:
+            earlier[step.position] += restored.earlier_attempts.get(step.id, 0)
+        if earlier.total():
+            run.earlier = earlier
+            run.calls = run.calls or {}  # else the attempts of a first call would not be looked up
+        return run
+
+    def _kept(self, restored: RestoredItem) -> Iterator[tuple[Step, KeptNode]]:
+        nodes = {node.node_id: node for node in restored.nodes}
+        return ((step, nodes[step.id]) for step in self._steps if step.id in nodes)
+
+    def _take_over(self, run: ItemRun, step: Step, record: NodeRecord, output: bytes | None) -> None:
+        if run.done & step.upstream != step.upstream or output is None or not _has_ended(step, record):
+            return
+        value = asked(partial(_value, step, record, output), default=_NOTHING)
+        if value is _NOTHING:
+            return
+        run.outputs[step.position] = value
+        run.done |= step.bit
+        run.kept |= step.bit
+        if record[1] == "skipped":
+            run.skipped |= step.bit
+        if record[1] == "failed":
+            run.failed |= step.bit
+        if self._recording != "none":
+            written = output if self._recording == "full" and record[1] == "completed" else None
+            run.records.append((step.position, *record[1:6], written, *record[7:]))
+
+
+def _has_ended(step: Step, record: NodeRecord) -> bool:
+    """Whether items go on after a node that ended like this."""
+    return record[1] in ("completed", "skipped") or (record[1] == "failed" and step.on_failure != "stop")
+
+
+def _value(step: Step, record: NodeRecord, output: bytes) -> Any:
+    return restorer(step, record)(orjson.loads(output))

@@ -1,0 +1,90 @@
+"""What an execution keeps for a later run, and what an earlier run kept for it."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from batchrun.core.items import RestoredItem
+from batchrun.core.job import Run
+from batchrun.dispatch.counts import Counts
+from batchrun.flow.budget import Spending, Spent
+from batchrun.results import Journal, Recovered
+
+_WANTED = bytes([1]) + bytes(255)  # done → not wanted, and the other way round
+
+
+class Durability:
+    """The journal of an execution in this process, and what is known from earlier ones.
+
+    Args:
+        folder: the execution's folder.
+        run: the run policies.
+        is_resumed: whether it goes on from an earlier run.
+
+    Attributes:
+        journal: null when the job does without.
+        stale: nodes that were edited since; what is kept of them is not used.
+
+    Raises:
+        ExecutionError: another process runs the execution, or its journal cannot be read or written.
+    """
+
+    def __init__(self, folder: Path, run: Run, *, is_resumed: bool) -> None:
+        self.journal = Journal(folder) if run.durable else None
+        self.recovered = Recovered(folder) if is_resumed else None
+        self.stale: frozenset[str] = frozenset()
+        before = dict(self.recovered.spent) if self.recovered is not None else {}
+        self._seconds_before: float = before.pop("seconds", 0.0)
+        self._began = time.monotonic()
+        self._timeout_seconds = run.timeout_seconds
+        self.spending = Spending(run.budget, Spent(**before))
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know about the journal that was read."""
+        return self.recovered.dropped if self.recovered is not None else []
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the execution may still run; null: without limit."""
+        if self._timeout_seconds is None:
+            return None
+        return max(self._timeout_seconds - self._seconds_before - (time.monotonic() - self._began), 0.0)
+
+    def spent(self) -> Mapping[str, Any]:
+        """What was spent in all runs so far; empty while nothing was."""
+        spent = self.spending.spent
+        seconds = {}
+        if self._timeout_seconds is not None:  # whole seconds, or each commit would write them anew
+            seconds = {"seconds": int(self._seconds_before + time.monotonic() - self._began)}
+        return {**(spent._asdict() if spent != Spent() else {}), **seconds}
+
+    def counts(self) -> Counts:
+        """The items that are done."""
+        done = self.recovered
+        return Counts(completed=done.count("completed"), failed=done.count("failed"), skipped=done.count("skipped")) if done else Counts()
+
+    def wanted(self, total_items: int) -> bytearray | None:
+        """1 for each item that is not done, by ordinal; null when all are wanted."""
+        if self.recovered is None:
+            return None
+        return self.recovered.done[:total_items].ljust(total_items, b"\0").translate(_WANTED)
+
+    def restored(self, ordinal: int) -> RestoredItem | None:
+        """Where an item goes on that was begun and is not done."""
+        return self.recovered.item(ordinal) if self.recovered is not None else None
+
+    def close(self) -> None:
+        """Let another process go on."""
+        if self.journal is not None:
+            self.journal.close()
+
+
+def left_over(wanted: bytearray, loaded: int) -> bytearray:
+    """The wanted items after the first `loaded` ones: those that were never handed out."""
+    end = bisect_left(range(len(wanted) + 1), loaded, key=lambda stop: wanted.count(1, 0, stop))
+    return bytearray(end) + wanted[end:]

@@ -1,0 +1,94 @@
+"""Going on with an execution: its job from its record, and what must not have changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from batchrun.config import effective_job
+from batchrun.core.errors import JobError
+from batchrun.datasets import Loaded
+from batchrun.execution.prepare import Prepared, prepare
+from batchrun.execution.record import Record
+from batchrun.results import ResultLayout
+from batchrun.workflow.fingerprint import described, differences, edited_nodes
+
+
+class Earlier(NamedTuple):
+    """What an execution goes on from.
+
+    Attributes:
+        record: what was written down about it.
+        accepts_changes: whether the workflow may have been edited since; items that are done keep their results.
+    """
+
+    record: Record
+    accepts_changes: bool
+
+
+def reopen(folder: Path, record: Record, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Prepared:
+    """Check the job of an earlier execution again, as it was run then.
+
+    Args:
+        folder: the execution's folder, where it is now.
+        record: its record.
+        overrides: values that are different from now on, such as `["run.parallelism=4"]`.
+
+    Raises:
+        JobError: the job cannot be run as it is now.
+    """
+    content = record.content
+    job = content.get("job")
+    if job is None or not content.get("job_folder"):
+        raise JobError([f"{folder} was not written by a version of batchrun that can resume; run its job again"])
+    if not job["run"].get("durable", True):
+        raise JobError([f"{folder} was run with run.durable: false, so nothing was kept to go on from; run its job again"])
+    path = Path(job["dataset"]["path"])
+    if path.parent == Path(content["folder"]):  # the copy of a data frame, which moves with the folder
+        job = {**job, "dataset": {**job["dataset"], "path": str(folder.resolve() / path.name)}}
+    return prepare(job, overrides, folder=Path(content["job_folder"]))
+
+
+def identity(prepared: Prepared, items: Loaded, layout: ResultLayout) -> dict[str, Any]:
+    """What must stay the same for as long as an execution lasts, as plain values for its record."""
+    return {
+        "dataset_fingerprint": prepared.source.fingerprint,
+        "selection": items.selection,
+        "workflow": described(prepared.plan),
+        "columns": {field.name: str(field.type) for field in layout.schema},
+    }
+
+
+def check_unchanged(earlier: Earlier, prepared: Prepared, items: Loaded, layout: ResultLayout) -> frozenset[str]:
+    """Compare what is to go on with what was begun. Returns the nodes that were edited, where that is accepted.
+
+    Raises:
+        JobError: naming each difference that is not accepted.
+    """
+    before, now = earlier.record.content, identity(prepared, items, layout)
+    problems = list(_dataset_changes(before, now, prepared))
+    if not problems:
+        workflow = [difference.what for difference in differences(before["workflow"], prepared.plan)]
+        if workflow and not earlier.accepts_changes:
+            problems = [*workflow, "resume with --accept-changes to go on all the same: items that are done keep their results"]
+        elif before["columns"] != now["columns"]:
+            changed = [name for name in {**before["columns"], **now["columns"]} if before["columns"].get(name) != now["columns"].get(name)]
+            problems = [f"the columns of the result changed ({', '.join(changed)}), and one table cannot have both; run the job anew"]
+    if problems:
+        raise JobError([f"execution {before['execution_id']} cannot go on as it is:", *problems])
+    return edited_nodes(before["workflow"], prepared.plan)
+
+
+def _dataset_changes(before: Mapping[str, Any], now: Mapping[str, Any], prepared: Prepared) -> Iterator[str]:
+    was, is_now = before["job"]["dataset"], effective_job(prepared.loaded)["dataset"]
+    for key in {**was, **is_now}:
+        if key != "path" and was.get(key) != is_now.get(key):
+            yield f"dataset.{key} changed from {was.get(key)!r} to {is_now.get(key)!r}; an execution keeps its items, so run the job anew"
+    if before["dataset_fingerprint"] != now["dataset_fingerprint"]:
+        yield (
+            f"the dataset {prepared.loaded.dataset.path} changed: its files are not those the execution began with; "
+            f"put them back, or run the job anew"
+        )
+    elif before["selection"] != now["selection"]:
+        yield f"the filter {prepared.loaded.dataset.filter!r} selects other rows than it did; run the job anew"

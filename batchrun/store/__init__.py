@@ -1,0 +1,20 @@
+"""The store: which executions there are and what they are doing. An index of their folders, which may be deleted and rebuilt."""
+
+from batchrun.store.database import StoreError, store_home
+from batchrun.store.heartbeat import Heartbeat
+from batchrun.store.records import ExecutionQuery, StateChange, StoredExecution
+from batchrun.store.store import NoSuchExecution, Store
+from batchrun.store.times import NotAMoment, moment
+
+__all__ = [
+    "ExecutionQuery",
+    "Heartbeat",
+    "NoSuchExecution",
+    "NotAMoment",
+    "StateChange",
+    "Store",
+    "StoreError",
+    "StoredExecution",
+    "moment",
+    "store_home",
+]
