@@ -26,6 +26,7 @@ def _lines(execution: Execution) -> Iterator[str]:
     totals = execution.totals
     if totals is None:
         yield "no result was written"
+        yield from _advice(execution)
         return
     nodes = sorted((node for node in totals.nodes if node.calls), key=lambda node: node.total_ms, reverse=True)[:_MOST_ROWS]
     if nodes:
@@ -42,6 +43,10 @@ def _lines(execution: Execution) -> Iterator[str]:
         yield from _table(("error", "node", "items", "example"), groups)
     yield ""
     yield from _files(execution)
+    yield from _advice(execution)
+
+
+def _advice(execution: Execution) -> Iterator[str]:
     if execution.status != "completed" and execution.record["job"]["run"]["durable"]:
         yield f"to go on: batchrun resume {_near(execution.folder)}"
 

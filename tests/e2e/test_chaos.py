@@ -1,0 +1,182 @@
+"""Runners that die: killed at any moment, on a full disk, with a torn journal. What is promised is read from a log of every call."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import resource
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Project, ended
+from tests.e2e.killing import QUICK_JOB, STEPS, WINDOW_SECONDS, chaos
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+
+
+def is_written(path: Path, since_ns: int, size: int) -> bool:
+    """Whether more than `size` bytes of the file have been written since a time."""
+    return path.exists() and path.stat().st_mtime_ns > since_ns and path.stat().st_size > size
+
+
+def damaged(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """The ways in which the end of a file is lost."""
+    for count in (20, 120, 300):
+        yield f"cut {count}", content[:-count]
+        yield f"zero {count}", content[:-count] + bytes(count)
+    for at in (1, 170, 300):
+        yield f"flip {at}", content[:-at] + bytes([content[-at] ^ 0x10]) + content[len(content) - at + 1 :]
+
+
+@pytest.mark.parametrize("seed", [3])
+def test_any_kill_costs_only_the_calls_in_flight(project: Project, seed: int) -> None:
+    """However often and whenever its runner is killed, an execution ends with a row per item and repeats next to nothing."""
+    work, moments = chaos(project, 2_400), random.Random(seed)  # noqa: S311
+    arguments = ["run", "job.yaml"]
+    while len(work.killed_at) < 20 and work.kill_at_work(moments.uniform(0.15, 1.0), *arguments):
+        arguments = ["resume", str(work.folder)]
+    assert len(work.killed_at) > 5
+    last = work.resume()
+    assert last.code in ((3,) if len(work.killed_at) == 20 else (0, 3)), last.err
+    work.check_result()
+    repeated = work.repeated()
+    assert sum(repeated.values()) < len(work.calls()) / 2
+    files, log = files_of(work.folder), len(work.calls())
+    assert work.resume().code == 0
+    assert (files_of(work.folder), len(work.calls())) == (files, log)
+
+
+def test_a_kill_while_the_result_is_written_repeats_no_call(project: Project) -> None:
+    """When all items are done, only the result has to be written again, as often as that is cut short."""
+    work = chaos(project, 20_000, QUICK_JOB, BYTES=1_000, LAST=19_999)
+    hold, log = project.write("hold", ""), project.folder / "log"
+    process = project.start("run", "job.yaml")
+    while (log.read_bytes().count(b" end\n") if log.exists() else 0) < work.items - 1 and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(WINDOW_SECONDS)
+    hold.unlink()
+    assert work.kill(process, lambda: log.read_bytes().count(b" end\n") == work.items)
+    unfinished = work.folder / ".results.parquet.tmp"
+    for size in (0, 5_000_000, 15_000_000):
+        begun = time.time_ns()
+        process = project.start("resume", str(work.folder))
+        assert work.kill(process, lambda begun=begun, size=size: is_written(unfinished, begun, size))
+        assert not (work.folder / "results.parquet").exists()
+    last = work.resume()
+    assert last.code == 0, last.err
+    assert set(work.repeated().values()) <= {1}  # the one that had just ended
+    rows = project.result.select(["item_index", "status", "output"]).to_pylist()
+    assert [(row["item_index"], row["status"], row["output"].partition(" is ")[0]) for row in rows] == [
+        (at, "completed", str(at)) for at in range(work.items)
+    ]
+    work.check_totals(work.folder, 0)
+
+
+def test_a_damaged_tail_of_the_journal_costs_what_it_held(project: Project, tmp_path: Path) -> None:
+    """Cut, zeroed and flipped bytes are noticed, told and left out; no row is ever made from them."""
+    work = chaos(project, 300)
+    assert work.kill_at_work(0.8, "run", "job.yaml")
+    whole = work.journals[-1].read_bytes()
+    for name, content in damaged(whole):
+        assert content != whole, name
+        copy = tmp_path / name.replace(" ", "-") / "runs" / work.folder.name
+        shutil.copytree(work.folder, copy)
+        (copy / "journal" / work.journals[-1].name).write_bytes(content)
+        process = project.start("resume", str(copy))
+        last = ended(process)
+        assert last.code == 3, (name, last.err)
+        assert "cut off or damaged" in last.err, (name, last.err)
+        work.check_result(copy)
+        assert work.calls_of(process) < work.items * 3, name
+
+
+def test_an_execution_has_one_runner(project: Project) -> None:
+    """Who resumes what is being run is told by whom, and disturbs nothing."""
+    work = chaos(project, 100)
+    hold = project.write("hold", "")
+    process = project.start("run", "job.yaml")
+    while not work.calls() and process.poll() is None:
+        time.sleep(0.01)
+    second = work.resume()
+    assert second.code == 1, second.err
+    assert str(process.pid) in second.err
+    assert socket.gethostname() in second.err
+    hold.unlink()
+    assert ended(process).code == 3
+    work.check_result()
+    assert {call.pid for call in work.calls()} == {process.pid}
+
+
+def test_a_copied_folder_goes_on_without_the_original(project: Project, tmp_path: Path) -> None:
+    """An execution is its folder: it goes on wherever that is, and what it was copied from stays as it was."""
+    work = chaos(project, 400)
+    assert work.kill_at_work(0.9, "run", "job.yaml")
+    copy = tmp_path / "elsewhere" / "runs" / "moved"
+    shutil.copytree(work.folder, copy)
+    before = files_of(work.folder)
+    last = project.batchrun("resume", str(copy))
+    assert last.code == 3, last.err
+    work.check_result(copy)
+    work.repeated()
+    assert files_of(work.folder) == before
+    assert work.resume().code == 3
+    work.check_result()
+
+
+def test_edited_code_is_refused_until_it_is_accepted(project: Project) -> None:
+    """A result never mixes two versions of a function unawares; when told to, open items get the new one."""
+    work = chaos(project, 400)
+    assert work.kill_at_work(1.2, "run", "job.yaml")
+    before, (killed_at,) = work.calls(), work.killed_at.values()
+    project.write("steps.py", STEPS.replace("is old", "is much newer"))
+    refused = work.resume()
+    assert refused.code in (1, 2)
+    assert "judge" in refused.err
+    assert "--accept-changes" in refused.err
+    assert len(work.calls()) == len(before)
+    accepted = work.resume("--accept-changes")
+    assert accepted.code == 3, accepted.err
+    rows = work.check_result(answers=("is old", "is much newer"))
+    work.repeated()
+    ends = {call.item: call.ended_at for call in before if call.node == "judge" and call.ended_at is not None}
+    done = {item for item, at in ends.items() if at < killed_at - WINDOW_SECONDS}
+    kept = {row["item_index"] for row in rows if row["output"] and row["output"].endswith("old")}
+    assert {item for item in done if item % 13 != 12} <= kept <= ends.keys()
+    assert done
+
+
+def test_a_changed_dataset_is_refused(project: Project) -> None:
+    """Rows of another file under the ids of this one would be wrong in silence."""
+    work = chaos(project, 400)
+    assert work.kill_at_work(0.5, "run", "job.yaml")
+    project.table("data.parquet", {"id": [f"item {at}" for at in range(400)], "size": range(1, 401)})
+    calls = len(work.calls())
+    refused = work.resume()
+    assert refused.code in (1, 2)
+    assert "data.parquet" in refused.err or "dataset" in refused.err
+    assert len(work.calls()) == calls
+
+
+def test_a_full_disk_stops_the_execution_and_room_lets_it_go_on(project: Project) -> None:
+    """What the journal cannot hold is not run; with room on the disk again, only the tail is repeated."""
+    work = chaos(project, 400, BYTES=2_000)
+    process = project.start("run", "job.yaml")
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (200_000, 200_000))
+    last = ended(process)
+    assert last.code == 1, last.err
+    assert "Traceback" not in last.err
+    assert "resume" in last.err
+    calls = work.calls()
+    assert len(calls) < work.items * 3
+    work.killed_at[process.pid] = max(call.ended_at or 0 for call in calls)
+    resumed = work.resume()
+    assert resumed.code == 3, resumed.err
+    work.check_result()
+    work.repeated()
