@@ -44,8 +44,7 @@ class GroupCommit:
         spent: counters that are written whenever they have changed.
 
     Raises:
-        OSError: from `rows` and `commit`: the journal cannot be written.
-        ExecutionError: from `commit`: another process goes on with the execution.
+        ExecutionError: from `rows` and `commit`: the journal cannot be written, or another process goes on with the execution.
     """
 
     def __init__(self, journal: Journal | None, spent: Callable[[], Mapping[str, Any]]) -> None:

@@ -87,31 +87,32 @@ class Journal:
         """Write a frame. It survives the end of this process; after `sync`, that of the machine, too.
 
         Raises:
-            OSError: it cannot be written.
+            ExecutionError: it cannot be written.
         """
         crc = zlib.crc32(body, zlib.crc32(kind))
         parts = [memoryview(_FRAME.pack(1 + len(body), crc) + kind), memoryview(body)]
-        while parts:
-            written = os.writev(self._file, parts)
-            while parts and written >= len(parts[0]):
-                written -= len(parts.pop(0))
-            if parts:
-                parts[0] = parts[0][written:]
+        with explained(self._path(self.epoch)):
+            while parts:
+                written = os.writev(self._file, parts)
+                while parts and written >= len(parts[0]):
+                    written -= len(parts.pop(0))
+                if parts:
+                    parts[0] = parts[0][written:]
         self._is_dirty = True
 
     def sync(self) -> None:
         """Bring what was written to the disk.
 
         Raises:
-            OSError: the disk does not take it.
-            ExecutionError: another process has begun a later epoch.
+            ExecutionError: the disk does not take it, or another process has begun a later epoch.
         """
         if self._path(self.epoch + 1).exists():
             raise ExecutionError(
                 f"another process has gone on with {self.folder.parent}; this one stops, and its last results do not count"
             )
         if self._is_dirty:
-            os.fsync(self._file)
+            with explained(self._path(self.epoch)):
+                os.fsync(self._file)
             self._is_dirty = False
 
     def close(self) -> None:

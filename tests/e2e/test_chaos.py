@@ -44,7 +44,7 @@ def test_any_kill_costs_only_the_calls_in_flight(project: Project, seed: int) ->
         arguments = ["resume", str(work.folder)]
     assert len(work.killed_at) > 5
     last = work.resume()
-    assert last.code in ((3,) if len(work.killed_at) == 20 else (0, 3)), last.err
+    assert last.code in (0, 3), last.err  # the last kill may have come too late
     work.check_result()
     repeated = work.repeated()
     assert sum(repeated.values()) < len(work.calls()) / 2
