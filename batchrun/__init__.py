@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batchrun.client import Execution, execute, map, resume
+    from batchrun.client import AsyncClient, Client, Execution, execute, map, rerun, resume, retry, submit
     from batchrun.core.errors import BatchrunError, ExecutionError, JobError, NodeError
     from batchrun.core.executions import Progress
     from batchrun.core.job import Dataset, Job, NodeOptions, Output, Resource, Run, Workflow
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batchrun.workflow.context import Context
 
 _PLACES = {
-    "batchrun.client": ("Execution", "execute", "map", "resume"),
+    "batchrun.client": ("AsyncClient", "Client", "Execution", "execute", "map", "rerun", "resume", "retry", "submit"),
     "batchrun.core.errors": ("BatchrunError", "ExecutionError", "JobError", "NodeError"),
     "batchrun.core.executions": ("Progress",),
     "batchrun.core.job": ("Dataset", "Job", "NodeOptions", "Output", "Resource", "Run", "Workflow"),
@@ -25,9 +25,11 @@ _PLACES = {
 _PLACE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [
+    "AsyncClient",
     "Backoff",
     "BatchrunError",
     "Budget",
+    "Client",
     "Context",
     "Dataset",
     "Execution",
@@ -48,7 +50,10 @@ __all__ = [
     "__version__",
     "execute",
     "map",
+    "rerun",
     "resume",
+    "retry",
+    "submit",
 ]
 
 

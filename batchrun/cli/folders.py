@@ -4,32 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
-from batchrun.core.ids import is_execution_id
-
 
 def execution_folder(execution: str, runs: Path) -> Path:
-    """The folder of an execution.
-
-    Args:
-        execution: a folder; an execution id or the unique beginning of one; or `latest`.
-        runs: where to look for ids.
+    """The folder of an execution, as `batchrun.client.finding.find_folder` finds it; near the working directory where it can be.
 
     Raises:
-        click.ClickException: there is no such execution, or several.
+        NoSuchExecution: there is no such execution, or several.
     """
-    folder = Path(execution)
-    if (folder / "execution.json").exists() or (folder / "results.parquet").exists():
-        return folder
-    known = sorted(path.name for path in runs.iterdir() if is_execution_id(path.name)) if runs.is_dir() else []
-    if execution == "latest" and known:
-        return runs / known[-1]
-    matching = [name for name in known if name.startswith(execution)]
-    if len(matching) == 1:
-        return runs / matching[0]
-    if matching:
-        raise click.ClickException(f"{execution} is the beginning of {len(matching)} executions in {runs}: {', '.join(matching[-5:])}")
-    if not known:
-        raise click.ClickException(f"there are no executions in {runs}; name the folder that has them with --runs")
-    raise click.ClickException(f"no execution {execution!r} in {runs}; the latest are {', '.join(known[-3:])}")
+    from batchrun.client.finding import find_folder
+
+    folder = find_folder(execution, runs)
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) and folder != here else folder

@@ -10,6 +10,9 @@ ExecutionStatus: TypeAlias = Literal[
     "pending", "running", "finalizing", "completed", "paused", "waiting", "failed", "cancelled", "rejected"
 ]
 
+ShownStatus: TypeAlias = ExecutionStatus | Literal["interrupted"]
+"""`interrupted` is derived, never written down: `running` or `finalizing` without a process that does it."""
+
 StopReason: TypeAlias = Literal["user", "cancel", "signal", "rule", "stuck", "budget", "failure_policy"]
 
 RESUMABLE: tuple[ExecutionStatus, ...] = ("pending", "running", "finalizing", "paused", "waiting", "failed", "cancelled")

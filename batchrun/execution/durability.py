@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from batchrun.core.items import RestoredItem
 from batchrun.core.job import Run
 from batchrun.dispatch.counts import Counts
 from batchrun.flow.budget import Spending, Spent
 from batchrun.results import Journal, Recovered
 
-_WANTED = bytes([1]) + bytes(255)  # done → not wanted, and the other way round
+_OPEN = bytes([1]) + bytes(255)  # done → not open, and the other way round
 
 
 class Durability:
@@ -27,6 +29,7 @@ class Durability:
 
     Attributes:
         journal: null when the job does without.
+        epoch: counts the processes that ran the execution with a journal.
         stale: nodes that were edited since; what is kept of them is not used.
 
     Raises:
@@ -34,9 +37,12 @@ class Durability:
     """
 
     def __init__(self, folder: Path, run: Run, *, is_resumed: bool) -> None:
-        self.journal = Journal(folder) if run.durable else None
+        self._lock = Journal(folder)  # also without a journal: who holds it runs the execution
+        self.journal = self._lock if run.durable else None
+        self.epoch = self._lock.epoch
         self.recovered = Recovered(folder) if is_resumed else None
         self.stale: frozenset[str] = frozenset()
+        self._only: bytearray | None = None
         before = dict(self.recovered.spent) if self.recovered is not None else {}
         self._seconds_before: float = before.pop("seconds", 0.0)
         self._began = time.monotonic()
@@ -68,11 +74,40 @@ class Durability:
         done = self.recovered
         return Counts(completed=done.count("completed"), failed=done.count("failed"), skipped=done.count("skipped")) if done else Counts()
 
-    def wanted(self, total_items: int) -> bytearray | None:
-        """1 for each item that is not done, by ordinal; null when all are wanted."""
+    def run_again(self, where: str | None, schema: pa.Schema, *, from_start: bool) -> bytes | None:
+        """Choose failed items to run again, and only these. Returns what the journal must be told; null: no item matches.
+
+        Raises:
+            JobError: `where` is not an expression on the columns of the result.
+        """
         if self.recovered is None:
             return None
-        return self.recovered.done[:total_items].ljust(total_items, b"\0").translate(_WANTED)
+        chosen = self.recovered.failed(where, schema)
+        self._only = bytearray(len(self.recovered.done))
+        for ordinal in chosen:
+            self._only[ordinal] = 1
+        return self.recovered.run_again(chosen, from_start=from_start) if chosen else None
+
+    def wanted(self, total_items: int) -> bytearray | None:
+        """1 for each item that is to be run, by ordinal; null when all are."""
+        if self.recovered is None:
+            return None
+        if self._only is not None:
+            return self._only[:total_items].ljust(total_items, b"\0")
+        return self._open(self.recovered, total_items)
+
+    def left_over(self, total_items: int, loaded: int) -> bytearray:
+        """1 for each item that is neither done nor among the first `loaded` ones that were wanted."""
+        if self.recovered is None:
+            return bytearray(loaded) + b"\1" * (total_items - loaded)
+        wanted, left = self.wanted(total_items) or bytearray(), self._open(self.recovered, total_items)
+        end = bisect_left(range(len(wanted) + 1), loaded, key=lambda stop: wanted.count(1, 0, stop))
+        handed_out = int.from_bytes(wanted[:end], "little")
+        return bytearray((int.from_bytes(left, "little") & ~handed_out).to_bytes(total_items, "little"))
+
+    @staticmethod
+    def _open(recovered: Recovered, total_items: int) -> bytearray:
+        return recovered.done[:total_items].ljust(total_items, b"\0").translate(_OPEN)
 
     def restored(self, ordinal: int) -> RestoredItem | None:
         """Where an item goes on that was begun and is not done."""
@@ -80,11 +115,4 @@ class Durability:
 
     def close(self) -> None:
         """Let another process go on."""
-        if self.journal is not None:
-            self.journal.close()
-
-
-def left_over(wanted: bytearray, loaded: int) -> bytearray:
-    """The wanted items after the first `loaded` ones: those that were never handed out."""
-    end = bisect_left(range(len(wanted) + 1), loaded, key=lambda stop: wanted.count(1, 0, stop))
-    return bytearray(end) + wanted[end:]
+        self._lock.close()

@@ -5,18 +5,21 @@ from __future__ import annotations
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from batchrun.config import locate
-from batchrun.core.errors import JobError, Problem
+from batchrun.core.errors import ExecutionError, JobError, Problem
 from batchrun.datasets import Loaded
+from batchrun.execution.account import tell_store
+from batchrun.execution.control import clear
 from batchrun.execution.durability import Durability
 from batchrun.execution.prepare import Prepared
 from batchrun.execution.record import Record
-from batchrun.execution.resume import Earlier, check_unchanged, identity
+from batchrun.execution.resume import Earlier, NothingToRetry, check_unchanged, identity
 from batchrun.execution.summary import opening_record
 from batchrun.results import ResultLayout
 from batchrun.results.files import unwritable
+from batchrun.results.journal import AGAIN
 from batchrun.version import VERSION
 
 
@@ -29,11 +32,33 @@ class Opened(NamedTuple):
     record: Record
 
 
+def submitted(prepared: Prepared, execution_id: str, folder: Path, **about: Any) -> Record:
+    """Write down an execution that a process is to run later, perhaps another one.
+
+    Args:
+        prepared: the job.
+        execution_id: names the execution.
+        folder: its folder, which may be there.
+        **about: further fields of its record.
+
+    Raises:
+        JobError: the folder cannot be made.
+        ExecutionError: the record cannot be written.
+    """
+    _make(folder, prepared)
+    record = Record(folder, {})
+    opening = opening_record(execution_id, prepared, {}) | {"started_at": None, "folder": str(folder), **about}
+    record.enter("pending", **opening)
+    tell_store(record)
+    return record
+
+
 def open_execution(prepared: Prepared, execution_id: str, folder: Path, earlier: Earlier | None) -> Opened:
     """Load the items, open the journal, and write down that the execution runs.
 
     Raises:
         JobError: the items are refused, such as duplicate ids, or are not those of the earlier run; nothing is left behind.
+        NothingToRetry: no failed item is one of those that were to be run again; nothing has changed.
         ExecutionError: another process runs the execution, or the disk does not take what is needed; as above.
     """
     is_new = not folder.exists()
@@ -42,19 +67,45 @@ def open_execution(prepared: Prepared, execution_id: str, folder: Path, earlier:
         if earlier is None:
             undo.callback(shutil.rmtree, folder if is_new else folder / "journal", ignore_errors=True)
         undo.callback(shutil.rmtree, folder / ".spool", ignore_errors=True)
-        durability = Durability(folder, prepared.loaded.run, is_resumed=earlier is not None)
+        has_begun = earlier is not None and earlier.record.has_begun
+        durability = Durability(folder, prepared.loaded.run, is_resumed=has_begun)
         undo.callback(durability.close)
+        if earlier is not None and (now := Record.read(folder).status) != earlier.record.status:
+            raise ExecutionError(f"{folder} was taken on by another process meanwhile: it is {now} now")
         items = _load(prepared, folder)
         layout = _layout(prepared, items)
-        if earlier is not None:
+        again = None
+        if earlier is not None and has_begun:
             durability.stale = check_unchanged(earlier, prepared, items, layout)
+            again = _chosen(durability, earlier, layout)
         same = identity(prepared, items, layout)
         if durability.journal is not None:
             durability.journal.begin({"execution_id": execution_id, "batchrun_version": VERSION, **same})
         record = earlier.record if earlier is not None else Record(folder, {})
-        record.enter("running", **{**opening_record(execution_id, prepared), **same, "folder": str(folder)})
+        record.enter(
+            "running",
+            **{**opening_record(execution_id, prepared, record.content), **same, "folder": str(folder), "epoch": durability.epoch},
+        )
+        if durability.journal is not None and again is not None:  # after the record: else a crash in between would hide these items
+            durability.journal.append(AGAIN, again)
+            durability.journal.sync()
+        if has_begun:
+            clear(folder)
         undo.pop_all()
     return Opened(items, layout, durability, record)
+
+
+def _chosen(durability: Durability, earlier: Earlier, layout: ResultLayout) -> bytes | None:
+    """What the journal must be told about items that run again; null: none does, an execution just goes on."""
+    retry, recovered = earlier.retry, durability.recovered
+    again = None
+    if retry is not None:
+        again = durability.run_again(retry.where, layout.schema, from_start=retry.from_start)
+        if again is None:
+            raise NothingToRetry("no item has failed" if retry.where is None else f"no failed item matches {retry.where}")
+    if recovered is not None:
+        recovered.read_open_items()
+    return again
 
 
 def _make(folder: Path, prepared: Prepared) -> None:

@@ -7,12 +7,28 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from batchrun.config import effective_job
-from batchrun.core.errors import JobError
+from batchrun.core.errors import BatchrunError, JobError
 from batchrun.datasets import Loaded
 from batchrun.execution.prepare import Prepared, prepare
 from batchrun.execution.record import Record
 from batchrun.results import ResultLayout
 from batchrun.workflow.fingerprint import described, differences, edited_nodes
+
+
+class NothingToRetry(BatchrunError):
+    """No item is one of those that a retry was to run again."""
+
+
+class Retry(NamedTuple):
+    """Which failed items are run again.
+
+    Attributes:
+        where: a SQL WHERE expression over the columns of the result; null: all of them.
+        from_start: run all their nodes again, not only those that did not complete.
+    """
+
+    where: str | None
+    from_start: bool
 
 
 class Earlier(NamedTuple):
@@ -21,33 +37,43 @@ class Earlier(NamedTuple):
     Attributes:
         record: what was written down about it.
         accepts_changes: whether the workflow may have been edited since; items that are done keep their results.
+        retry: run these items again, and no others; null: run what is not done.
     """
 
     record: Record
     accepts_changes: bool
+    retry: Retry | None = None
 
 
-def reopen(folder: Path, record: Record, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Prepared:
+def job_of(record: Record) -> dict[str, Any]:
+    """The effective job of an earlier execution; its dataset is where it is now, if that is a copy in the folder of the execution.
+
+    Raises:
+        JobError: an old version of batchrun did not write it down.
+    """
+    job: dict[str, Any] | None = record.content.get("job")
+    if job is None or not record.content.get("job_folder"):
+        raise JobError([f"{record.folder} was written by a version of batchrun that did not keep its job; run its job file again"])
+    path = Path(job["dataset"]["path"])
+    if path.parent == Path(record.content["folder"]):  # the copy of a data frame, which moves with the folder
+        return {**job, "dataset": {**job["dataset"], "path": str(record.folder.resolve() / path.name)}}
+    return job
+
+
+def reopen(record: Record, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Prepared:
     """Check the job of an earlier execution again, as it was run then.
 
     Args:
-        folder: the execution's folder, where it is now.
         record: its record.
         overrides: values that are different from now on, such as `["run.parallelism=4"]`.
 
     Raises:
         JobError: the job cannot be run as it is now.
     """
-    content = record.content
-    job = content.get("job")
-    if job is None or not content.get("job_folder"):
-        raise JobError([f"{folder} was not written by a version of batchrun that can resume; run its job again"])
-    if not job["run"].get("durable", True):
-        raise JobError([f"{folder} was run with run.durable: false, so nothing was kept to go on from; run its job again"])
-    path = Path(job["dataset"]["path"])
-    if path.parent == Path(content["folder"]):  # the copy of a data frame, which moves with the folder
-        job = {**job, "dataset": {**job["dataset"], "path": str(folder.resolve() / path.name)}}
-    return prepare(job, overrides, folder=Path(content["job_folder"]))
+    job = job_of(record)
+    if record.has_begun and not job["run"].get("durable", True):
+        raise JobError([f"{record.folder} was run with run.durable: false, so nothing was kept to go on from; run its job again"])
+    return prepare(job, overrides, folder=Path(record.content["job_folder"]))
 
 
 def identity(prepared: Prepared, items: Loaded, layout: ResultLayout) -> dict[str, Any]:

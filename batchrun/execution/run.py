@@ -6,8 +6,8 @@ import asyncio
 import math
 import shutil
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from batchrun.core.errors import ExecutionError
+from batchrun.core.errors import ExecutionError, JobError
 from batchrun.core.executions import ExecutionStatus, Progress, Stop
 from batchrun.core.job import Run
 from batchrun.datasets import Loaded
@@ -24,16 +24,18 @@ from batchrun.dispatch.feed import Feed
 from batchrun.dispatch.neighbours import Rooms
 from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.engine.item_run import ItemRun
-from batchrun.execution.durability import left_over
+from batchrun.execution.control import Request
+from batchrun.execution.live import Followed, Live
 from batchrun.execution.opening import Opened, open_execution
 from batchrun.execution.prepare import Prepared
 from batchrun.execution.process import rare_collections, signals_to
 from batchrun.execution.resume import Earlier
 from batchrun.execution.summary import Outcome, execution_record, table_metadata
+from batchrun.execution.tuning import shown, tuning
+from batchrun.net.shared import tune
 from batchrun.results import ResultTotals, ResultWriter, export_results, write_failures
-from batchrun.telemetry.progress import Display, Nothing, display
 
-_TICK_SECONDS = 0.2
+_ONLY_RETRIED = Stop("user", "only failed items were run again, and others have not ended: to run these, resume")
 _SAME_SIGNAL_SECONDS = 1.0  # `timeout` and some supervisors send each signal to the process and to its group
 
 
@@ -47,20 +49,15 @@ class ExecutionRun:
         quiet: show no progress.
         earlier: the run that this one goes on from; null: the execution begins.
 
-    Attributes:
-        progress: how far it is; replaced several times a second.
-        record: the content of execution.json.
     """
 
     def __init__(self, prepared: Prepared, execution_id: str, folder: Path, *, quiet: bool, earlier: Earlier | None = None) -> None:
         self.prepared = prepared
         self.execution_id = execution_id
         self.folder = folder
-        self.progress = Progress()
         self._earlier = earlier
         self._opened: Opened
-        self._display: Display = Nothing()
-        self._quiet = quiet
+        self._live = Live(folder, prepared.loaded.name, quiet=quiet, on_request=self._on_request)
         self._dispatcher: Dispatcher[ItemRun] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_begun = False
@@ -81,13 +78,18 @@ class ExecutionRun:
         started_at = datetime.now(UTC)
         with signals_to(self._on_signal):
             opened = self._opened = open_execution(self.prepared, self.execution_id, self.folder, self._earlier)
-            items = opened.items
+            opened.record.on_change = self._live.heartbeat.save
             self._has_begun = True
             try:
-                totals = self._process(items)
+                return self._outcome(opened, started_at)
             finally:
                 opened.durability.close()
-        stop = None if self._is_done_anyway(items, totals) else self._stop
+                self._live.end()
+
+    def _outcome(self, opened: Opened, started_at: datetime) -> Outcome:
+        self._live.heartbeat.save(opened.record.content)
+        totals = self._process(opened.items)
+        stop = self._end_of(opened.items, totals)
         status: ExecutionStatus = "failed" if self._fault else stop.status if stop else "completed"
         outcome = Outcome(
             status=status,
@@ -98,9 +100,17 @@ class ExecutionRun:
             completed_at=datetime.now(UTC),
             has_stuck_threads=self._has_stuck_threads,
         )
-        with suppress(ExecutionError):  # the disk may be what broke the run; the outcome is still told
-            opened.record.enter(status, stop.reason if stop else None, **execution_record(items, outcome))
+        ended = execution_record(opened.items, outcome, opened.record.content)
+        try:
+            opened.record.enter(status, stop.reason if stop else None, **ended)
+        except ExecutionError:  # the disk may be what broke the run; the outcome is still told
+            opened.record.content.update(ended, status=status)
         return outcome
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is; changes several times a second."""
+        return self._live.progress
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -109,7 +119,8 @@ class ExecutionRun:
 
     def stop(self, cause: Stop) -> None:
         """Stop, from any thread: no more items are started, and calls in flight get the grace period."""
-        self._requested = self._requested or cause
+        if self._requested is None or (cause.reason == "cancel" and self._requested.reason != "cancel"):
+            self._requested = cause
         loop = self._loop
         if loop is not None:
             with suppress(RuntimeError):  # it has just been closed: all items have ended
@@ -126,7 +137,8 @@ class ExecutionRun:
             with suppress(ExecutionError):  # a full disk is told by the writer
                 self._opened.record.enter("finalizing")
             expected_items = self._put_rest(items, writer)
-            totals = writer.finish(table_metadata(self.execution_id, self.prepared), expected_items)
+            metadata = table_metadata(self.execution_id, self.prepared, self._opened.record.content["job"])
+            totals = writer.finish(metadata, expected_items)
             self._tell_end(items, totals)
             self._write_copies(items, totals)
             is_over = True
@@ -163,7 +175,7 @@ class ExecutionRun:
             restored=kept.restored if kept.recovered is not None else None,
             stale=kept.stale,
             spending=kept.spending,
-            on_note=self._note,
+            on_note=self._live.note,
         )
         async with Engine(plan, settings, on_stop=lambda cause: dispatcher.stop(cause)) as engine:  # noqa: PLW0108 - made below
             dispatcher = self._dispatcher = Dispatcher(
@@ -173,7 +185,9 @@ class ExecutionRun:
             if (seconds := kept.seconds_left) is not None:
                 loop.call_later(seconds, dispatcher.stop, _timeout_stop(loaded.run))
             try:
-                async with self._showing(dispatcher, items.total_items):
+                for note in kept.notes:
+                    self._live.note(note)
+                async with self._live.following(Followed(dispatcher, engine, writer, items.total_items)):
                     if self._requested is not None:
                         self._begin_stop()
                     await (dispatcher.run_chunks() if plan.is_one_stretch else dispatcher.run_items())
@@ -183,18 +197,39 @@ class ExecutionRun:
                 self._has_stuck_threads = engine.lanes.abandoned_count > 0
 
     def _begin_stop(self) -> None:
-        if self._dispatcher is None or self._requested is None or self._dispatcher.stop_cause is self._requested:
+        requested = self._requested
+        if self._dispatcher is None or requested is None or self._dispatcher.stop_cause is not None:
             return
-        grace = self.prepared.loaded.run.grace_seconds
-        self._tell(f"{self._requested.message}: calls in flight have {grace:g} s to end; once more to abort without a result")
-        self._dispatcher.stop(self._requested)
+        advice = "; once more to abort without a result" if requested.reason == "signal" else ""
+        self._tell(f"{requested.message}: calls in flight have {self.prepared.loaded.run.grace_seconds:g} s to end{advice}")
+        self._dispatcher.stop(requested)
 
     def _tell(self, text: str) -> None:
         self._is_told = True
-        self._display.note(text)
+        self._live.note(text)
 
-    def _note(self, text: str) -> None:
-        self._display.note(text)
+    def _on_request(self, request: Request) -> None:
+        """Do what was asked for from outside, on the event loop."""
+        try:
+            if request.kind == "tune":
+                self._tune(request)
+            elif request.kind == "pause":
+                self.stop(Stop("user", f"paused by {request.by}"))
+            elif self._opened.record.content.get("cancel_requested_at") is None:
+                self.stop(Stop("cancel", f"cancelled by {request.by}"))
+                self._opened.record.update(cancel_requested_at=datetime.now(UTC).isoformat())
+        except (JobError, ExecutionError) as error:
+            self._live.note(f"a request by {request.by} was not taken up: {error}")
+
+    def _tune(self, request: Request) -> None:
+        record = self._opened.record
+        change = tuning(record.content["job"], self.prepared.loaded.folder, request.settings)
+        if change.parallelism is not None and self._dispatcher is not None:
+            self._dispatcher.resize(change.parallelism)
+        for name, limit in change.max_concurrency.items():
+            tune(self.prepared.loaded.job.resources[name], limit)
+        record.update(job=change.job)
+        self._live.note(f"{shown(request.settings)}: set by {request.by}")
 
     def _put_rest(self, items: Loaded, writer: ResultWriter) -> int:
         """Write the rows of the items that were not run. Returns how many rows the result must have."""
@@ -202,9 +237,8 @@ class ExecutionRun:
         if self._fault is not None:
             return loaded
         rows = loaded
-        wanted = self._opened.durability.wanted(items.total_items) or bytearray(b"\1") * items.total_items
         try:
-            for ordinals, columns in items.rest(left_over(wanted, loaded)):
+            for ordinals, columns in items.rest(self._opened.durability.left_over(items.total_items, loaded)):
                 writer.put_rest(columns, ordinals.to_pylist(), "cancelled")
                 rows += columns.num_rows
         except ExecutionError as broken:
@@ -214,7 +248,7 @@ class ExecutionRun:
 
     def _tell_end(self, items: Loaded, totals: ResultTotals) -> None:
         counters = {name: count for name, count in totals.counters().items() if name != "processed_items"}
-        self.progress = replace(self.progress, open_items=0, **{**counters, "total_items": items.total_items})  # type: ignore[arg-type]
+        self._live.progress = replace(self.progress, open_items=0, **{**counters, "total_items": items.total_items})  # type: ignore[arg-type]
         if self._fault is not None:
             missing = items.total_items - totals.total_items
             self._fault += f"; the result has the {totals.total_items:,} items that were loaded before, {missing:,} are missing from it"
@@ -227,10 +261,13 @@ class ExecutionRun:
         except ExecutionError as broken:
             self._fault = f"{self._fault}; {broken}" if self._fault else f"{broken}; results.parquet is complete"
 
-    def _is_done_anyway(self, items: Loaded, totals: ResultTotals | None) -> bool:
-        """Whether a stop came too late to keep any item from its end. A breach of the failure policy never does."""
-        is_breach = self._stop is not None and self._stop.reason == "failure_policy"
-        return totals is not None and totals.processed_items == items.total_items and not is_breach
+    def _end_of(self, items: Loaded, totals: ResultTotals | None) -> Stop | None:
+        """Why the execution ends before its last item; null when it does not."""
+        stop = self._requested if self._requested is not None and self._requested.reason == "cancel" else self._stop
+        is_breach = stop is not None and stop.reason == "failure_policy"
+        if totals is not None and totals.processed_items == items.total_items and not is_breach:
+            return None  # a stop came too late to keep any item from its end
+        return stop or (_ONLY_RETRIED if totals is not None else None)
 
     def _on_signal(self, name: str) -> None:
         """The first signal stops the execution; the second one, or one before the first item, aborts it."""
@@ -245,43 +282,6 @@ class ExecutionRun:
             if self._loop is not None:
                 self._loop.set_exception_handler(lambda _loop, _context: None)  # what is cut off need not be reported
             raise KeyboardInterrupt(name)
-
-    @asynccontextmanager
-    async def _showing(self, dispatcher: Dispatcher[ItemRun], total_items: int) -> AsyncIterator[None]:
-        """Keep `progress` and the display up to date."""
-        started = time.monotonic()
-        self._display = display(self.prepared.loaded.name, total_items, quiet=self._quiet)
-        for line in self._opened.durability.notes:
-            self._note(line)
-        restored_items = dispatcher.counts.ended
-
-        def snapshot() -> Progress:
-            counts = dispatcher.counts
-            return Progress(
-                total_items=total_items,
-                completed_items=counts.completed,
-                failed_items=counts.failed,
-                skipped_items=counts.skipped,
-                cancelled_items=counts.cancelled,
-                waiting_items=counts.waiting,
-                open_items=dispatcher.open_items,
-                restored_items=restored_items,
-                elapsed_seconds=time.monotonic() - started,
-            )
-
-        async def tick() -> None:
-            while True:
-                await anyio.sleep(_TICK_SECONDS)
-                self.progress = snapshot()
-                self._display.update(self.progress)
-
-        ticking = asyncio.create_task(tick())  # not in a task group, which would wrap the errors of the run
-        try:
-            yield
-        finally:
-            ticking.cancel()
-            self.progress = snapshot()
-            self._display.close(self.progress)
 
 
 def _timeout_stop(run: Run) -> Stop:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from batchrun.config import effective_job
@@ -12,6 +13,7 @@ from batchrun.core.executions import ExecutionStatus, Stop
 from batchrun.datasets import Loaded
 from batchrun.execution.prepare import Prepared
 from batchrun.results import ResultTotals
+from batchrun.store import store_home
 from batchrun.version import VERSION
 from batchrun.workflow.encoding import encode
 
@@ -40,8 +42,14 @@ class Outcome:
         return (self.completed_at - self.started_at).total_seconds()
 
 
-def table_metadata(execution_id: str, prepared: Prepared) -> dict[str, str]:
-    """What the result file says about where it comes from; the counters are added when it is written."""
+def table_metadata(execution_id: str, prepared: Prepared, job: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """What the result file says about where it comes from; the counters are added when it is written.
+
+    Args:
+        execution_id: names the execution.
+        prepared: what was run.
+        job: the job as it was at the end; null: as it was at the beginning.
+    """
     loaded = prepared.loaded
     return {
         "execution_id": execution_id,
@@ -49,30 +57,38 @@ def table_metadata(execution_id: str, prepared: Prepared) -> dict[str, str]:
         "dataset_name": loaded.dataset.path,
         "dataset_fingerprint": prepared.source.fingerprint,
         "workflow_fingerprint": prepared.plan.fingerprint,
-        "effective_job": encode(effective_job(loaded)).decode(),
+        "effective_job": encode(job or effective_job(loaded)).decode(),
         "batchrun_version": VERSION,
     }
 
 
-def opening_record(execution_id: str, prepared: Prepared) -> dict[str, Any]:
-    """What execution.json says from the first moment on: all that a resume needs besides the journal."""
+def opening_record(execution_id: str, prepared: Prepared, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What execution.json says from the first moment on: all that a resume needs besides the journal.
+
+    Args:
+        execution_id: names the execution.
+        prepared: what is run.
+        before: what it said before; nothing when the execution begins.
+    """
     return {
         "format": 1,
         **{key: value for key, value in table_metadata(execution_id, prepared).items() if key != "effective_job"},
         "python_version": platform.python_version(),
         "job_folder": str(prepared.loaded.folder),
+        "store": str(store_home().absolute()),
         "job": effective_job(prepared.loaded),
+        "started_at": before.get("started_at") or datetime.now(UTC).isoformat(),
+        **dict.fromkeys(("stop_reason", "error", "completed_at", "cancel_requested_at", "totals")),
     }
 
 
-def execution_record(items: Loaded, outcome: Outcome) -> dict[str, Any]:
-    """What execution.json says at the end."""
+def execution_record(items: Loaded, outcome: Outcome, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What execution.json says at the end, given what it said before."""
     return {
         "stop_reason": outcome.stop.reason if outcome.stop else None,
         "error": outcome.error or (outcome.stop.message if outcome.stop else None),
-        "started_at": outcome.started_at.isoformat(),
         "completed_at": outcome.completed_at.isoformat(),
-        "duration_seconds": outcome.duration_seconds,
+        "duration_seconds": (before.get("duration_seconds") or 0.0) + outcome.duration_seconds,
         "rejected_rows": items.rejected_rows,
         "totals": asdict(outcome.totals) if outcome.totals else None,
     }

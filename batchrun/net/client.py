@@ -70,12 +70,12 @@ class HttpClient:
         self._headers |= {name.lower(): value for name, value in (headers or {}).items()}
         self._seats = anyio.CapacityLimiter(math.inf if max_concurrency is None else max_concurrency)
 
-    def limit(self, max_concurrency: int) -> None:
-        """Send at most this many requests at a time from now on; requests under way are not cut off.
+    def limit(self, max_concurrency: int | None) -> None:
+        """Send at most this many requests at a time from now on, null for no limit; requests under way are not cut off.
 
         More: waiting requests go at once. Fewer: none goes before enough of those under way have ended.
         """
-        self._seats.total_tokens = max_concurrency
+        self._seats.total_tokens = math.inf if max_concurrency is None else max_concurrency
 
     def build(self, method: str, address: str, *, headers: Mapping[str, str] | None = None, content: bytes = b"") -> httpx.Request:
         """A request to `address`, percent-encoded and relative to `base_url` if there is one.

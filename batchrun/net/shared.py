@@ -51,8 +51,8 @@ async def client_of(resource: Resource) -> AsyncIterator[HttpClient]:
             await shared.transport.aclose()
 
 
-def tune(resource: Resource, max_concurrency: int) -> None:
-    """Change the limit of a resource on the running event loop, whether its client is open now or opened later.
+def tune(resource: Resource, max_concurrency: int | None) -> None:
+    """Change the limit of a resource on the running event loop, whether its client is open now or opened later. Null: no limit.
 
     Waiting requests go at once when there is room for more. When there is room for fewer, none goes before enough of those
     under way have ended. `resource` itself stays as it is.

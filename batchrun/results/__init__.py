@@ -4,7 +4,7 @@ from batchrun.results.exports import export_results, result_lines
 from batchrun.results.failures import write_failures
 from batchrun.results.files import atomic_json
 from batchrun.results.journal import Journal
-from batchrun.results.reader import query_results, read_results, result_metadata, scan_results
+from batchrun.results.reader import RESULT_FILE, query_results, read_results, result_metadata, scan_results
 from batchrun.results.recovery import Recovered
 from batchrun.results.schema import RESULT_COLUMNS, ResultLayout
 from batchrun.results.totals import FailureGroup, NodeTotals, ResultTotals
@@ -12,6 +12,7 @@ from batchrun.results.writer import ResultWriter
 
 __all__ = [
     "RESULT_COLUMNS",
+    "RESULT_FILE",
     "FailureGroup",
     "Journal",
     "NodeTotals",

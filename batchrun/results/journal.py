@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import time
 import zlib
 from collections.abc import Generator, Mapping
 from contextlib import suppress
@@ -21,11 +22,14 @@ import orjson
 from batchrun.core.errors import ExecutionError
 from batchrun.results.files import explained
 
-HEADER, ROWS, NODES, SPENT = b"H", b"R", b"N", b"S"
-"""Kinds of payloads: what wrote the file; finished items; nodes of items that are not completed; what was spent."""
+HEADER, ROWS, NODES, SPENT, AGAIN = b"H", b"R", b"N", b"S", b"A"
+"""Kinds of payloads: what wrote the file; finished items; nodes of items that are not completed; what was spent; failed items
+that a retry has chosen, which are not done from here on."""
 
 _FRAME = struct.Struct("<II")
 _LOCK = "lock"
+_LOCK_ATTEMPTS = 20
+_LOCK_PAUSE_SECONDS = 0.02  # who only asks whether the lock is taken holds it for an instant
 
 
 class Frame(NamedTuple):
@@ -56,12 +60,10 @@ class Journal:
         with explained(self.folder):
             self.folder.mkdir(mode=0o700, exist_ok=True)
             self._lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not _take(self._lock):
             owner = os.pread(self._lock, 200, 0).decode(errors="replace") or "another process"
             os.close(self._lock)
-            raise ExecutionError(f"{folder} is being run by {owner}; wait for it to end, or end it") from error
+            raise ExecutionError(f"{folder} is being run by {owner}; wait for it to end, or end it")
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
         self.epoch = max((int(file.stem) for file in epochs(folder)), default=0) + 1
@@ -125,6 +127,30 @@ class Journal:
 
     def _path(self, epoch: int) -> Path:
         return self.folder / f"{epoch:06d}.journal"
+
+
+def _take(lock: int) -> bool:
+    for attempt in range(_LOCK_ATTEMPTS):
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(_LOCK_PAUSE_SECONDS if attempt < _LOCK_ATTEMPTS - 1 else 0)
+    return False
+
+
+def is_locked(folder: Path) -> bool | None:
+    """Whether a process on this machine runs the execution in a folder; null: it has no lock to ask."""
+    try:
+        lock = os.open(folder / "journal" / _LOCK, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def epochs(folder: Path) -> list[Path]:

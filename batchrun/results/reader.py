@@ -47,14 +47,21 @@ def query_results(folder: Path, condition: str | None) -> pl.LazyFrame:
         >>> query_results(folder, "error.type = 'Timeout'").collect()  # doctest: +SKIP
     """
     frame = scan_results(folder)
-    if condition is None:
-        return frame
+    return frame if condition is None else matching(frame, condition)
+
+
+def matching(frame: pl.LazyFrame, condition: str) -> pl.LazyFrame:
+    """The rows of a frame for which a SQL WHERE expression over its columns is true.
+
+    Raises:
+        JobError: the condition is not one on these columns.
+    """
     try:
-        matching = frame.filter(pl.sql_expr(condition))
-        matching.collect_schema()
+        found = frame.filter(pl.sql_expr(condition))
+        found.collect_schema()
     except pl.exceptions.PolarsError as error:
         raise JobError([f"filter {condition!r} cannot be used: {str(error).partition(chr(10))[0]}"]) from None
-    return matching
+    return found
 
 
 def result_metadata(folder: Path) -> dict[str, str]:

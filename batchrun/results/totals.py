@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from operator import itemgetter
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -76,6 +77,12 @@ class ResultTotals:
     cancelled_items: int
     nodes: tuple[NodeTotals, ...]
     failures: tuple[FailureGroup, ...]
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> ResultTotals:
+        """The totals whose `dataclasses.asdict` was written down as JSON."""
+        nodes = tuple(NodeTotals(**node) for node in values["nodes"])
+        return cls(**{**values, "nodes": nodes, "failures": tuple(FailureGroup(**group) for group in values["failures"])})
 
     def counters(self) -> dict[str, int]:
         """The counters by their names, which are also those in the metadata of the result file."""

@@ -151,7 +151,7 @@ def test_an_execution_is_named_by_the_beginning_of_its_id(ended_project: Project
     assert ended_project.batchrun("results", execution.name[:17]).out.startswith("source_item_id")
     unknown = ended_project.batchrun("results", "1999")
     assert (unknown.code, unknown.out) == (1, "")
-    assert unknown.err == f"Error: no execution '1999' in runs; the latest are {execution.name}\n"
+    assert unknown.err == f"Error: no execution '1999'; the latest are {execution.name}\n"
     nowhere = ended_project.batchrun("results", "--runs", "elsewhere")
     assert nowhere.code == 1
     assert nowhere.err == "Error: there are no executions in elsewhere; name the folder that has them with --runs\n"

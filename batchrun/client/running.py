@@ -1,0 +1,211 @@
+"""Running jobs: in this process, or in one of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from batchrun.client import detached
+from batchrun.client.execution import Execution
+from batchrun.client.starting import DatasetVersion, folder_of, new_folder, submit_again, undone
+from batchrun.client.view import Ended
+from batchrun.core.executions import Stop
+from batchrun.core.job import Job
+from batchrun.execution import Earlier, ExecutionRun, NothingToRetry, Outcome, Record, Retry, prepare, reopen, submitted
+
+
+def execute(job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] = (), *, quiet: bool = False) -> Execution:
+    """Run a job and wait for its end.
+
+    Args:
+        job: a job file, or a `Job`. The dataset of a `Job` may be a path or a data frame (polars, pyarrow, or anything that speaks
+            the Arrow stream protocol); its workflow may be a plain function of one item.
+        overrides: values for fields of the job by their path, such as `{"run.parallelism": 64}`; or in the form of the command
+            line, such as `["run.parallelism=64"]`.
+        quiet: show no progress.
+
+    Raises:
+        JobError: the job is refused; the error holds every mistake found. Nothing was run.
+        ExecutionError: there is no space for a copy of the dataset. Nothing was run.
+
+    Example:
+        >>> execution = execute("configs/quickstart.yaml", overrides={"dataset.limit": 100})  # doctest: +SKIP
+        >>> execution.results.num_rows  # doctest: +SKIP
+        100
+    """
+    with new_folder(job) as (source, execution_id, spooled):
+        prepared = prepare(source, overrides)
+        return _run(ExecutionRun(prepared, execution_id, spooled or folder_of(prepared, execution_id), quiet=quiet))
+
+
+def submit(job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Execution:
+    """Check a job and run it in a process of its own, which goes on when this one ends. Returns at once.
+
+    Args:
+        job: as in `execute`; its functions must be importable by their names.
+        overrides: as in `execute`.
+
+    Raises:
+        JobError: the job is refused, or another process could not run it.
+        ExecutionError: the folder of the execution cannot be written to.
+
+    Example:
+        >>> execution = submit("configs/quickstart.yaml")  # doctest: +SKIP
+        >>> execution.wait(timeout_seconds=300)  # doctest: +SKIP
+        'completed'
+    """
+    with new_folder(job) as (source, execution_id, spooled):
+        prepared = prepare(source, overrides)
+        folder = spooled or folder_of(prepared, execution_id)
+        with undone(folder):
+            reopen(submitted(prepared, execution_id, folder))
+            detached.start(folder, {})
+    return Execution(folder)
+
+
+def resume(
+    folder: str | Path,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    accept_changes: bool = False,
+    quiet: bool = False,
+) -> Execution | None:
+    """Go on with an execution that was killed, stopped or broken off, and wait for its end.
+
+    Items that are done stay as they are; the others go on after the last of their nodes that ended.
+
+    Args:
+        folder: the execution's folder, or a copy of it.
+        overrides: values that are different from now on, as in `execute`: limits, parallelism, a larger budget.
+        accept_changes: go on though the workflow was edited. Edited nodes and all after them run again in items that are not done.
+        quiet: show no progress.
+
+    Returns:
+        The execution; null when it had completed before and there was nothing to do.
+
+    Raises:
+        JobError: the dataset, the items or the workflow are not what they were; the error names each difference. Nothing was run.
+        ExecutionError: there is no execution in the folder, or another process runs it.
+
+    Example:
+        >>> resume("runs/20261101T093000-0a1b2c3d4e", {"run.budget.max_calls": 20_000})  # doctest: +SKIP
+    """
+    folder = Path(folder).resolve()
+    record = Record.read(folder)
+    if record.status == "completed":
+        return None
+    prepared = reopen(record, overrides)
+    return _run(ExecutionRun(prepared, record.id, folder, quiet=quiet, earlier=Earlier(record, accept_changes)))
+
+
+def retry(
+    folder: str | Path,
+    where: str | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    from_start: bool = False,
+    accept_changes: bool = False,
+    quiet: bool = False,
+) -> Execution | None:
+    """Run failed items again into the same result, and wait for the end. Items that have not ended stay as they are.
+
+    The outputs of nodes that completed are kept, attempts add up, and call keys are new. May be done as often as wanted,
+    also after the execution has completed.
+
+    Args:
+        folder: the execution's folder, or a copy of it.
+        where: a SQL expression over the columns of the result, such as `"error.type = 'Timeout'"`; null: all failed items.
+        overrides: values that are different from now on, as in `execute`.
+        from_start: run all nodes of these items again, not only those that did not complete.
+        accept_changes: go on though the workflow was edited. Edited nodes and all after them run again in these items.
+        quiet: show no progress.
+
+    Returns:
+        The execution; null when no failed item matches and nothing was done.
+
+    Raises:
+        JobError: `where` is refused, or the dataset, the items or the workflow are not what they were. Nothing was run.
+        ExecutionError: there is no execution in the folder, or another process runs it.
+
+    Example:
+        >>> retry("runs/20261101T093000-0a1b2c3d4e", "error.type = 'Timeout'")  # doctest: +SKIP
+    """
+    folder = Path(folder).resolve()
+    record = Record.read(folder)
+    earlier = Earlier(record, accept_changes, Retry(where, from_start))
+    run = ExecutionRun(reopen(record, overrides), record.id, folder, quiet=quiet, earlier=earlier)
+    try:
+        return _run(run)
+    except NothingToRetry:
+        return None
+
+
+def rerun(
+    folder: str | Path,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    dataset_version: DatasetVersion = "latest",
+    outputs: Mapping[str, Any] | Sequence[str] = (),
+    quiet: bool = False,
+) -> Execution:
+    """Run the job of an execution again, as a new execution, and wait for its end.
+
+    Args:
+        folder: the execution's folder, or a copy of it.
+        overrides: values that are different this time, as in `execute`.
+        dataset_version: `latest`: the dataset as it is now; `original`: only if it is what it was.
+        outputs: outputs of nodes that are not called this time, by node id; or in the form of the command line, such as
+            `["nodes.classify.output=refund"]`.
+        quiet: show no progress.
+
+    Raises:
+        JobError: the job is refused, or the dataset is not the original one. Nothing was run.
+        ExecutionError: there is no execution in the folder.
+
+    Example:
+        >>> rerun("runs/20261101T093000-0a1b2c3d4e", {"vars.model": "large"}, outputs={"clean": "x"})  # doctest: +SKIP
+    """
+    with submit_again(Path(folder).resolve(), overrides, dataset_version, outputs) as (prepared, record):
+        run = ExecutionRun(prepared, record.id, record.folder, quiet=quiet, earlier=Earlier(record, accepts_changes=False))
+        return _run(run)
+
+
+def map(function: Callable[..., Any], dataset: Any, *, parallelism: int | None = None, quiet: bool = False, **sections: Any) -> Execution:
+    """Run a function over every row of a dataset.
+
+    Args:
+        function: takes one item, a dict of the row's columns; sync or async.
+        dataset: a path, a `Dataset` or a data frame.
+        parallelism: items worked on at once; null: as `Run` says, 16 if it does not.
+        quiet: show no progress.
+        **sections: further fields of `Job`, such as `output=Output(keep=("name",))`.
+
+    Example:
+        >>> execution = map(lambda item: item["a"] + 1, pl.DataFrame({"a": [1, 2]}), quiet=True)  # doctest: +SKIP
+        >>> execution.results["output"].to_pylist()  # doctest: +SKIP
+        ['2', '3']
+    """
+    return execute(Job(dataset=dataset, workflow=function, parallelism=parallelism, **sections), quiet=quiet)
+
+
+def _run(run: ExecutionRun) -> Execution:
+    outcome = _outside_of_loops(run)
+    return Execution(run.folder, ended=Ended(run.record, run.progress, outcome))
+
+
+def _outside_of_loops(run: ExecutionRun) -> Outcome:
+    """Run in this thread, or in one of its own where an event loop is running already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run.run()
+    with ThreadPoolExecutor(1, thread_name_prefix="batchrun-run") as threads:
+        future = threads.submit(run.run)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            run.stop(Stop("signal", "stopped by KeyboardInterrupt"))
+            return future.result()

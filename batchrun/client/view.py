@@ -1,0 +1,183 @@
+"""What can be known of one execution: how far it is, how it ended, and its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchrun.core.executions import Progress, ShownStatus
+from batchrun.execution import Outcome, Record, account
+from batchrun.results import NodeTotals, ResultTotals, read_results, scan_results
+from batchrun.store import StoredExecution
+
+_IN_PROGRESS = ("pending", "running", "finalizing")
+_LONGEST_INTERVAL_SECONDS = 30.0
+_GROWTH = 1.5
+
+
+class Ended(NamedTuple):
+    """An execution that this process has run. What it says need not be on the disk: that may be full."""
+
+    record: Mapping[str, Any]
+    progress: Progress
+    outcome: Outcome
+
+
+class ExecutionView:
+    """One execution as of the moment this was made or last refreshed.
+
+    Args:
+        folder: the execution's folder, or a copy of it.
+        stored: what the store says of it; null: it is asked.
+        ended: how it ended in this process; null: it is read.
+
+    Raises:
+        ExecutionError: there is no execution in the folder.
+
+    Attributes:
+        folder: where its files are.
+        record: the content of its execution.json.
+        progress: its counters, and what its items are doing.
+        has_stuck_threads: whether calls of this process still hang in threads that nothing can end; they are gone when it ends.
+    """
+
+    record: Mapping[str, Any]
+    progress: Progress
+    _status: ShownStatus
+
+    def __init__(self, folder: str | Path, *, stored: StoredExecution | None = None, ended: Ended | None = None) -> None:
+        self.folder = Path(folder).resolve()
+        self.has_stuck_threads = False
+        if ended is None:
+            self.look(stored)
+        else:
+            self.record, self.progress, outcome = ended
+            self.has_stuck_threads = outcome.has_stuck_threads
+            self._status = outcome.status
+
+    def look(self, stored: StoredExecution | None = None) -> ShownStatus:
+        """Look at the execution again; returns its status.
+
+        Args:
+            stored: what the store says of it; null: it is asked.
+
+        Raises:
+            ExecutionError: its folder is gone.
+        """
+        self.record = Record.read(self.folder).content
+        stored = stored or account.stored_of(self.record, self.folder)
+        self._status = account.status_of(self.record, self.folder, stored.heartbeat_at if stored is not None else None)
+        self.progress = account.progress_of(self.record, stored)
+        return self._status
+
+    @property
+    def id(self) -> str:
+        """The execution id; it sorts by time."""
+        id: str = self.record["execution_id"]
+        return id
+
+    @property
+    def job_name(self) -> str:
+        """The name of its job."""
+        name: str = self.record["job_name"]
+        return name
+
+    @property
+    def status(self) -> ShownStatus:
+        """`completed`, even with failed items; `paused` when it was stopped; `failed` when a policy or a fault ended it.
+
+        `interrupted` when its process is gone without having said so; like all but `completed` and `rejected`, it can be resumed.
+        """
+        return self._status
+
+    @property
+    def error(self) -> str | None:
+        """Why the execution did not complete; null when it did, or goes on."""
+        error: str | None = self.record.get("error")
+        return error
+
+    @property
+    def stop_reason(self) -> str | None:
+        """What told the execution to stop: user, cancel, signal, rule, stuck, budget or failure_policy; null when nothing did."""
+        reason: str | None = self.record.get("stop_reason")
+        return reason
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether every item was processed and none failed."""
+        return self.status == "completed" and self.progress.failed_items == 0
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it was stopped before its last item, by a person, a budget or a retry rule."""
+        return self.status == "paused"
+
+    @property
+    def is_in_progress(self) -> bool:
+        """Whether a process runs it or is about to."""
+        return self.status in _IN_PROGRESS
+
+    @property
+    def duration_seconds(self) -> float:
+        """How long it was run, from the check of the items to the finished result, over all its resumes; 0 before its first end."""
+        return float(self.record.get("duration_seconds") or 0.0)
+
+    @property
+    def totals(self) -> ResultTotals | None:
+        """Counters, node statistics and grouped failures; null when there is no result."""
+        totals = self.record.get("totals")
+        return ResultTotals.from_plain(totals) if totals is not None else None
+
+    @property
+    def nodes(self) -> tuple[NodeTotals, ...]:
+        """Statistics of each node over all items; empty while there is no result."""
+        totals = self.totals
+        return totals.nodes if totals is not None else ()
+
+    @property
+    def results(self) -> pa.Table:
+        """The result: one row per item, sorted by `item_index`. Read from the file each time.
+
+        Raises:
+            ExecutionError: the execution has not come to a result.
+        """
+        return read_results(self.folder)
+
+    def results_frame(self) -> pl.LazyFrame:
+        """The result as a polars frame that reads only what is asked of it.
+
+        Raises:
+            ExecutionError: the execution has not come to a result.
+        """
+        return scan_results(self.folder)
+
+    @property
+    def failures(self) -> pa.Table:
+        """The rows of the result that failed. Their source rows are in failures.parquet."""
+        results = self.results
+        return results.filter(pc.equal(results["status"].cast(pa.string()), "failed"))
+
+    def looks(self, interval_seconds: float, timeout_seconds: float | None, *, adaptive: bool) -> Iterator[float]:
+        """Look at the execution until it has ended; gives the seconds to sleep before the next look. See `wait`.
+
+        Raises:
+            TimeoutError: it still goes on when the time is over.
+        """
+        end = time.monotonic() + timeout_seconds if timeout_seconds is not None else None
+        while self.look() in _IN_PROGRESS:
+            left = end - time.monotonic() if end is not None else interval_seconds
+            if left <= 0:
+                raise TimeoutError(f"execution {self.id} is still {self.status} after {timeout_seconds:g} s; it goes on")
+            yield min(interval_seconds, left)
+            if adaptive:
+                interval_seconds = min(interval_seconds * _GROWTH, max(interval_seconds, _LONGEST_INTERVAL_SECONDS))
+
+    def __repr__(self) -> str:
+        shown = self.progress
+        return f"<Execution {self.id} {self.status}: {shown.processed_items} of {shown.total_items} items, {shown.failed_items} failed>"

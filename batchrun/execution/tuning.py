@@ -1,0 +1,59 @@
+"""Changing limits of an execution while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from batchrun.config import effective_job, load_job
+from batchrun.core.errors import JobError
+
+_TUNABLE = "run.parallelism and resources.NAME.max_concurrency"
+
+
+class Tuning(NamedTuple):
+    """What a running execution is to change.
+
+    Attributes:
+        job: its effective job from then on.
+        parallelism: items worked on at once; null: as it is.
+        max_concurrency: by the name of each resource whose limit changes; null stands for no limit.
+    """
+
+    job: Mapping[str, Any]
+    parallelism: int | None
+    max_concurrency: Mapping[str, int | None]
+
+
+def tuning(job: Mapping[str, Any], folder: Path, settings: Mapping[str, Any] | Sequence[str]) -> Tuning:
+    """Check what is to change.
+
+    Args:
+        job: the effective job as it is.
+        folder: where its relative paths start.
+        settings: the new values, such as `["run.parallelism=10"]`.
+
+    Raises:
+        JobError: a value is refused, or is not one that can change while items run.
+    """
+    before, after = (effective_job(load_job(job, overrides, folder=folder)) for overrides in ((), settings))
+    limits = {name: resource["max_concurrency"] for name, resource in after["resources"].items()}
+    parallelism = after["run"]["parallelism"]
+    run = {**before["run"], "parallelism": parallelism}
+    resources = {
+        name: {**resource, "max_concurrency": limits.get(name, resource["max_concurrency"])}
+        for name, resource in before["resources"].items()
+    }
+    if {**before, "run": run, "resources": resources} != after:
+        raise JobError([f"{shown(settings)}: while items run, only {_TUNABLE} can change; pause, and set others with batchrun resume"])
+    return Tuning(
+        job=after,
+        parallelism=parallelism if parallelism != before["run"]["parallelism"] else None,
+        max_concurrency={name: limit for name, limit in limits.items() if limit != before["resources"][name]["max_concurrency"]},
+    )
+
+
+def shown(settings: Mapping[str, Any] | Sequence[str]) -> str:
+    """The new values, for people."""
+    return ", ".join(f"{path}={value}" for path, value in settings.items()) if isinstance(settings, Mapping) else ", ".join(settings)
