@@ -35,8 +35,9 @@ lint: $(VENV)/.installed-lint ## Check style, format, types and which room impor
 
 check: lint test ## Everything continuous integration runs
 
-bench: $(VENV)/.installed-test ## Measure speed and memory: dispatch against a hand-written loop, waiting, peak memory, journal
+bench: $(VENV)/.installed-test ## Measure speed and memory: dispatch against a hand-written loop, batching, waiting, peak memory, journal
 	$(BIN)/python benchmarks/dispatch.py
+	$(BIN)/python benchmarks/batching.py
 	$(BIN)/python benchmarks/waiting.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/durability.py

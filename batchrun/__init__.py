@@ -6,19 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batchrun.client import AsyncClient, Client, Execution, execute, map, rerun, resume, retry, submit
+    from batchrun.client import AsyncClient, AsyncExecution, Client, Execution, execute, map, rerun, resume, retry, submit
     from batchrun.core.errors import BatchrunError, ExecutionError, JobError, NodeError
     from batchrun.core.executions import Progress
-    from batchrun.core.job import Dataset, Job, NodeOptions, Output, Resource, Run, Workflow
+    from batchrun.core.job import Batch, Dataset, Job, NodeOptions, Output, Resource, Run, Workflow
     from batchrun.core.policies import Backoff, Budget, FailurePolicy, Match, Retry, RetryRule
     from batchrun.version import VERSION as __version__
     from batchrun.workflow.context import Context
 
 _PLACES = {
-    "batchrun.client": ("AsyncClient", "Client", "Execution", "execute", "map", "rerun", "resume", "retry", "submit"),
+    "batchrun.client": ("AsyncClient", "AsyncExecution", "Client", "Execution", "execute", "map", "rerun", "resume", "retry", "submit"),
     "batchrun.core.errors": ("BatchrunError", "ExecutionError", "JobError", "NodeError"),
     "batchrun.core.executions": ("Progress",),
-    "batchrun.core.job": ("Dataset", "Job", "NodeOptions", "Output", "Resource", "Run", "Workflow"),
+    "batchrun.core.job": ("Batch", "Dataset", "Job", "NodeOptions", "Output", "Resource", "Run", "Workflow"),
     "batchrun.core.policies": ("Backoff", "Budget", "FailurePolicy", "Match", "Retry", "RetryRule"),
     "batchrun.workflow.context": ("Context",),
 }
@@ -26,7 +26,9 @@ _PLACE_OF = {name: module for module, names in _PLACES.items() for name in names
 
 __all__ = [
     "AsyncClient",
+    "AsyncExecution",
     "Backoff",
+    "Batch",
     "BatchrunError",
     "Budget",
     "Client",

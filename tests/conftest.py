@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings
 
@@ -13,3 +15,11 @@ settings.load_profile("ci")
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _list_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests run is not listed among the executions of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("BATCHRUN_HOME", str(tmp_path_factory.mktemp("home")))
+        yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from typing import NoReturn
 
 import click
@@ -13,7 +14,16 @@ from batchrun.version import VERSION
 
 _COMMANDS = {
     "run": "Run a job.",
+    "list": "List executions: how far they are, or how they ended.",
+    "show": "Show an execution, its nodes, or one of its items.",
+    "watch": "Watch an execution to its end.",
     "resume": "Go on with an execution that was killed or stopped.",
+    "retry": "Run the failed items of an execution again.",
+    "rerun": "Run the job of an execution again, as a new execution.",
+    "pause": "Stop a running execution, to be resumed.",
+    "cancel": "End an execution for good.",
+    "tune": "Change the limits of a running execution.",
+    "try": "Run one item through a workflow and show what each node does.",
     "validate": "Check a job without running it.",
     "plan": "Show what a job would read and do.",
     "results": "Show, filter or export the result of an execution.",
@@ -31,7 +41,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"batchrun.cli.{cmd_name}").command
+        module = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command: click.Command = import_module(f"batchrun.cli.{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from batchrun.cli.options import job_options, overrides_of
 
+if TYPE_CHECKING:
+    from batchrun.workflow.drawing import Form
+
 
 @click.command("plan")
 @job_options
 @click.option("--explain", is_flag=True, help="Show how the files are scanned: which filter and columns are pushed down.")
-def command(job: Path, *, settings: tuple[str, ...], filter_: str | None, limit: int | None, explain: bool) -> None:
+@click.option("--graph", "form", type=click.Choice(["mermaid", "svg"]), help="Draw the workflow instead: --graph svg > workflow.svg.")
+def command(job: Path, *, settings: tuple[str, ...], filter_: str | None, limit: int | None, explain: bool, form: Form | None) -> None:
     """Show what JOB would read and do."""
     from batchrun.execution import prepare
+    from batchrun.workflow.drawing import draw
 
     prepared = prepare(job, overrides_of(settings, filter_, limit))
+    if form is not None:
+        click.echo(draw(prepared.loaded.workflow, form), nl=False)
+        return
     plan, dataset = prepared.plan, prepared.loaded.dataset
     click.echo(f"dataset   {dataset.path}: {len(prepared.source.files)} file(s)")
     click.echo(f"filter    {dataset.filter or 'none'}")

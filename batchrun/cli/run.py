@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from batchrun.cli.folders import near
 from batchrun.cli.options import job_options, overrides_of
 
 if TYPE_CHECKING:
@@ -16,23 +18,41 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @job_options
+@click.option("--detach", "-d", is_flag=True, help="Run it in a process of its own; print its id and return at once.")
 @click.option("--quiet", "-q", is_flag=True, help="Show neither progress nor summary.")
 @click.option("--json", "as_json", is_flag=True, help="Print the execution record as JSON.")
-def command(job: Path, *, settings: tuple[str, ...], filter_: str | None, limit: int | None, quiet: bool, as_json: bool) -> int:
+def command(  # noqa: PLR0913 - one parameter per option
+    job: Path,
+    *,
+    settings: tuple[str, ...],
+    filter_: str | None,
+    limit: int | None,
+    detach: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
     """Run JOB and wait for its end.
 
     Progress and summary go to standard error.
     """
-    from batchrun.client import execute
+    from batchrun.client import execute, submit
 
-    execution = execute(job, overrides_of(settings, filter_, limit), quiet=quiet)
-    return told(execution, quiet=quiet, as_json=as_json)
+    overrides = overrides_of(settings, filter_, limit)
+    if detach:
+        return _submitted(submit(job, overrides), quiet=quiet, as_json=as_json)
+    return told(execute(job, overrides, quiet=quiet), quiet=quiet, as_json=as_json)
+
+
+def _submitted(execution: Execution, *, quiet: bool, as_json: bool) -> int:
+    """Show how to find an execution that another process runs."""
+    click.echo(json.dumps(execution.record, indent=2, ensure_ascii=False) if as_json else execution.id)
+    if not quiet:
+        click.echo(f"runs in {near(execution.folder)}; to look at it: batchrun watch {execution.id}", err=True)
+    return 0
 
 
 def told(execution: Execution, *, quiet: bool, as_json: bool) -> int:
     """Show how an execution ended. Returns the exit code, if the process can end in the ordinary way."""
-    import json
-
     from batchrun.cli.summary import summary
 
     code = exit_code(execution.status, execution.stop_reason, execution.progress.failed_items)
@@ -56,4 +76,4 @@ def exit_code(status: str, stop_reason: str | None, failed_items: int) -> int:
         return 3 if failed_items else 0
     if stop_reason == "signal":
         return 130
-    return 4 if status in ("paused", "waiting") else 1
+    return {"paused": 4, "waiting": 4, "rejected": 2}.get(status, 1)

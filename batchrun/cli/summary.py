@@ -1,94 +1,180 @@
-"""The few lines at the end of a run: counts, slow nodes, failures by type, and where the files are."""
+"""What people are told of an execution: counts, slow nodes, failures by type, where the files are, and what to do next."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batchrun.cli.folders import near
+from batchrun.cli.text import counted, duration, local_time, one_line, safe, table
+
 if TYPE_CHECKING:
+    from batchrun.cli.known import Known
     from batchrun.client import Execution
     from batchrun.core.executions import Progress
+    from batchrun.results import ResultTotals
 
 _MOST_ROWS = 8
 _MESSAGE_CHARS = 100
 
 
-def summary(execution: Execution) -> str:
-    """The summary of an execution that ended."""
-    return "\n".join(_lines(execution))
+def summary(execution: Execution, known: Known | None = None) -> str:
+    """The summary of an execution that ended.
+
+    Args:
+        execution: the execution.
+        known: what is known of its items; null: what the execution says.
+    """
+    totals, progress = known or (execution.totals, execution.progress)
+    return "\n".join(_lines(execution, totals, progress))
 
 
-def _lines(execution: Execution) -> Iterator[str]:
+def _lines(execution: Execution, totals: ResultTotals | None, progress: Progress) -> Iterator[str]:
+    took = f" in {duration(execution.duration_seconds)}" if execution.duration_seconds and execution.status != "interrupted" else ""
     yield ""
-    yield f"{execution.id} {execution.status} in {execution.duration_seconds:,.1f} s" + (f": {execution.error}" if execution.error else "")
-    yield _counts(execution.progress)
-    totals = execution.totals
-    if totals is None:
+    yield f"{execution.id} {status(execution)}{took}{f': {safe(execution.error)}' if execution.error else ''}"
+    yield counts(progress, is_counted=progress.total_items > 0 or execution.totals is not None)
+    if totals is not None:
+        yield from slow_nodes(totals)
+        yield from batches(execution)
+        yield from cache_hits(execution, totals)
+        yield from failures(totals)
+    yield ""
+    if execution.totals is None:
         yield "no result was written"
-        yield from _advice(execution)
-        return
-    nodes = sorted((node for node in totals.nodes if node.calls), key=lambda node: node.total_ms, reverse=True)[:_MOST_ROWS]
-    if nodes:
-        rows = [
-            (node.node_id, f"{node.calls:,}", f"{node.failed:,}", f"{node.total_ms / node.calls:,.3f}", f"{node.max_ms:,.1f}")
-            for node in nodes
-        ]
-        yield from _table(("node", "calls", "failed", "mean ms", "max ms"), rows)
-    if totals.failures:
-        groups = [
-            (group.error_type, group.node_id or "(output)", f"{group.count:,}", f"{group.source_item_id}: {_short(group.message)}")
-            for group in totals.failures[:_MOST_ROWS]
-        ]
-        yield from _table(("error", "node", "items", "example"), groups)
-    yield ""
-    yield from _files(execution)
-    yield from _advice(execution)
+    else:
+        yield from files(execution)
+    yield from advice(execution, progress.failed_items)
 
 
-def _advice(execution: Execution) -> Iterator[str]:
-    if execution.status != "completed" and execution.record["job"]["run"]["durable"]:
-        yield f"to go on: batchrun resume {_near(execution.folder)}"
+def status(execution: Execution) -> str:
+    """The status of an execution, in words where the word alone does not say what to do."""
+    if execution.status == "pending":
+        return "pending: no process has taken it on yet"
+    if execution.status != "interrupted":
+        return execution.status
+    what = "to go on: batchrun resume" if _is_durable(execution) else "nothing was kept; to run its job again: batchrun rerun"
+    return f"interrupted: its process is gone; {what} {_named(execution)}"
 
 
-def _counts(progress: Progress) -> str:
-    if not progress.total_items:
+def counts(progress: Progress, *, is_counted: bool) -> str:
+    """How many items there are, and what became of them.
+
+    Args:
+        progress: the counters.
+        is_counted: whether it is known how many items there are.
+    """
+    if is_counted and not progress.total_items:
         return "0 items: the dataset is empty, or no row passes its filter"
-    counts = {
+    numbers = {
         "completed": progress.completed_items,
         "failed": progress.failed_items,
         "skipped": progress.skipped_items,
-        "not done": progress.total_items - progress.processed_items,
+        "not done": progress.total_items - progress.processed_items if is_counted else 0,
     }
-    shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "completed")
-    return f"{progress.total_items:,} {'item' if progress.total_items == 1 else 'items'}: {shown}"
+    shown = ", ".join(f"{count:,} {name}" for name, count in numbers.items() if count or name == "completed")
+    return f"{counted(progress.total_items, 'item')}: {shown}" if is_counted else f"{shown}; how many there are in all is not known"
 
 
-def _files(execution: Execution) -> Iterator[str]:
+def slow_nodes(totals: ResultTotals) -> Iterator[str]:
+    """The nodes that took most time."""
+    nodes = sorted((node for node in totals.nodes if node.calls), key=lambda node: node.total_ms, reverse=True)[:_MOST_ROWS]
+    if nodes:
+        rows = [
+            (
+                node.node_id,
+                f"{node.calls:,}",
+                f"{node.cached:,}",
+                f"{node.failed:,}",
+                f"{node.total_ms / node.calls:,.3f}",
+                f"{node.max_ms:,.1f}",
+            )
+            for node in nodes
+        ]
+        columns = ("node", "calls", "cached", "failed", "mean ms", "max ms")
+        yield from table(*without_empty("cached", columns, rows))
+
+
+def batches(execution: Execution) -> Iterator[str]:
+    """How large the calls were that were made for several items at once."""
+    for id, size in (execution.record.get("batches") or {}).items():
+        yield f"{id}: {counted(size['items'], 'item')} in {counted(size['calls'], 'call')}, {size['items'] / size['calls']:,.1f} at a time"
+
+
+def cache_hits(execution: Execution, totals: ResultTotals) -> Iterator[str]:
+    """How many outputs of each cached node came from the cache, and why none did, where that is known."""
+    nodes = {node.node_id: node for node in totals.nodes if node.completed}
+    for id, since in (execution.record.get("cached_nodes") or {}).items():
+        if id in nodes:
+            cached, outputs = nodes[id].cached, counted(nodes[id].completed, "output")
+            shown = f"{id}: {f'{cached:,}' if cached or since is None else 'none'} of {outputs} from the cache"
+            own = ", all of this execution" if cached else ""  # equal items of one execution find one another's
+            yield shown if since is None else f"{shown}{own}: its options or its function changed since {local_time(since)}"
+
+
+def without_empty(name: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """A table without the column of this name if that is zero in each row."""
+    column = header.index(name)
+    if any(row[column] != "0" for row in rows):
+        return header, rows
+    return [*header[:column], *header[column + 1 :]], [[*row[:column], *row[column + 1 :]] for row in rows]
+
+
+def failures(totals: ResultTotals) -> Iterator[str]:
+    """The largest groups of failed items, with an example of each."""
+    groups = totals.failures[:_MOST_ROWS]
+    if groups:
+        rows = [
+            (group.error_type, group.node_id or "(output)", f"{group.count:,}", f"{group.source_item_id}: {_short(group.message)}")
+            for group in groups
+        ]
+        yield from table(("error", "node", "items", "example"), rows)
+        if more := len(totals.failures) - len(groups):
+            yield f"and {more:,} more kinds of errors"
+
+
+def files(execution: Execution) -> Iterator[str]:
+    """The files of an execution that people read."""
+    folder = execution.folder
+    is_of_now = execution.totals is not None
     notes = {
-        "results.parquet": "",
-        "failures.parquet": "   the rows of the failed items: a dataset for another job",
-        "rejects.parquet": f"   {execution.record.get('rejected_rows', 0):,} rows of the dataset that do not parse",
+        "results.parquet": "" if is_of_now else "   of an earlier end; it is written anew when the execution ends",
+        "failures.parquet": "   the rows of the failed items: a dataset for another job" if is_of_now else "   as above",
+        "rejects.parquet": f"   {execution.record.get('rejected_rows') or 0:,} rows of the dataset that do not parse",
         **{f"results.{name}": "" for name in ("csv", "ndjson", "arrow")},
+        "process.log": "   what its process had to say",
     }
-    for file, note in notes.items():
-        if (execution.folder / file).exists():
-            yield f"{_near(execution.folder / file)}{note}"
+    for name, note in notes.items():
+        path = folder / name
+        if path.exists() and (name != "process.log" or path.stat().st_size):
+            yield f"{safe(str(near(path)))}{note}"
 
 
-def _near(path: Path) -> str:
-    """The path as it is written in the working directory."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+def advice(execution: Execution, failed_items: int) -> Iterator[str]:
+    """What can be done with an execution as it is now."""
+    if execution.is_in_progress:
+        yield f"to watch it: batchrun watch {_named(execution)}"
+    if not _is_durable(execution):
+        return
+    if execution.status == "pending":
+        yield f"if no process takes it on: batchrun resume {_named(execution)}"
+    elif not execution.is_in_progress:
+        if execution.status not in ("completed", "rejected", "interrupted"):
+            yield f"to go on: batchrun resume {_named(execution)}"
+        if failed_items:
+            yield f"to run the failed items again: batchrun retry {_named(execution)}"
+
+
+def _is_durable(execution: Execution) -> bool:
+    run = (execution.record.get("job") or {}).get("run") or {}
+    return bool(run.get("durable", True)) and bool(execution.record.get("job_folder"))
+
+
+def _named(execution: Execution) -> str:
+    """The execution as an argument of a command."""
+    return safe(shlex.quote(str(near(execution.folder))))
 
 
 def _short(message: str) -> str:
-    line = " ".join(message.split())
-    return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}…"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    yield ""
-    for row in (header, *rows):
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    return one_line(message, _MESSAGE_CHARS)

@@ -1,16 +1,15 @@
-"""One execution, and what can be asked of it."""
+"""One execution, and what can be asked of it: in calls that block, or that are awaited."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from batchrun.client import detached
-from batchrun.client.starting import DatasetVersion, submit_again
+from batchrun.client import verbs
+from batchrun.client.pauses import awaiting, blocking, in_thread
+from batchrun.client.starting import DatasetVersion
 from batchrun.client.view import ExecutionView
 from batchrun.core.executions import ShownStatus
-from batchrun.execution import account
 from batchrun.execution.account import Answer
 
 
@@ -36,11 +35,16 @@ class Execution(ExecutionView):
 
         Raises:
             ExecutionError: its folder is gone.
+
+        Example:
+            >>> while execution.refresh_status() == "running":  # doctest: +SKIP
+            ...     print(execution.progress.processed_items)
+            ...     time.sleep(5)
         """
         return self.look()
 
     def wait(self, *, interval_seconds: float = 1.0, timeout_seconds: float | None = None, adaptive: bool = False) -> ShownStatus:
-        """Wait until the execution has ended, was stopped, or has lost its process.
+        """Wait until the execution has ended, was stopped, or has lost its process. Returns its status.
 
         Args:
             interval_seconds: how often to look.
@@ -49,10 +53,13 @@ class Execution(ExecutionView):
 
         Raises:
             TimeoutError: it still goes on; this stops the waiting and nothing else.
+            ExecutionError: its folder is gone.
+
+        Example:
+            >>> execution.wait(interval_seconds=2, timeout_seconds=300)  # doctest: +SKIP
+            'completed'
         """
-        for seconds in self.looks(interval_seconds, timeout_seconds, adaptive=adaptive):
-            time.sleep(seconds)
-        return self.status
+        return blocking(self.looks(interval_seconds, timeout_seconds, adaptive=adaptive))
 
     def cancel(self) -> Answer:
         """End the execution for good, as far as it has come. Asking again changes nothing.
@@ -61,10 +68,15 @@ class Execution(ExecutionView):
 
         Returns:
             `requested`, `done`, or `nothing` when it had ended already.
+
+        Raises:
+            ExecutionError: its folder is gone or cannot be written to.
+
+        Example:
+            >>> execution.cancel(), execution.wait()  # doctest: +SKIP
+            ('requested', 'cancelled')
         """
-        answer = account.cancel(self.folder)
-        self.refresh_status()
-        return answer
+        return verbs.cancel(self)
 
     def pause(self) -> Answer:
         """Stop the execution within a second, so that it can be resumed; calls in flight get the grace period.
@@ -74,8 +86,12 @@ class Execution(ExecutionView):
 
         Raises:
             ExecutionError: it is not running.
+
+        Example:
+            >>> execution.pause(), execution.wait()  # doctest: +SKIP
+            ('requested', 'paused')
         """
-        return account.pause(self.folder)
+        return verbs.pause(self)
 
     def tune(self, overrides: Mapping[str, Any] | Sequence[str]) -> None:
         """Change `run.parallelism` or the `max_concurrency` of resources while it runs.
@@ -86,20 +102,29 @@ class Execution(ExecutionView):
         Raises:
             JobError: a value is refused, or cannot change while items run.
             ExecutionError: it is not running.
+
+        Example:
+            >>> execution.tune({"run.parallelism": 10})  # doctest: +SKIP
         """
-        account.tune(self.folder, overrides)
+        verbs.tune(self, overrides)
 
     def resume(self, overrides: Mapping[str, Any] | Sequence[str] = (), *, accept_changes: bool = False) -> None:
-        """Go on with the execution in a process of its own; returns when that process has begun.
+        """Go on with the execution in a process of its own; returns when that process has begun. Does nothing when it has completed.
 
         Args:
             overrides: values that are different from now on; see `batchrun.resume`.
             accept_changes: go on though the workflow was edited.
 
         Raises:
-            ExecutionError: it cannot go on, or another process runs it; the message says why.
+            JobError: the dataset, the items or the workflow are not what they were; the error names each difference.
+            ExecutionError: another process runs it, its job was refused, or the process ended early; the message says why.
+
+        Example:
+            >>> execution.resume({"run.budget.max_calls": 20_000})  # doctest: +SKIP
+            >>> execution.wait()  # doctest: +SKIP
+            'completed'
         """
-        self._continue({"overrides": overrides, "accept_changes": accept_changes})
+        blocking(verbs.resume(self, overrides, accept_changes=accept_changes))
 
     def retry(
         self,
@@ -118,9 +143,15 @@ class Execution(ExecutionView):
             accept_changes: go on though the workflow was edited.
 
         Raises:
-            ExecutionError: no failed item matches, or the execution cannot go on; the message says why.
+            JobError: `where` is refused, or as in `resume`.
+            ExecutionError: no failed item matches, or as in `resume`. Nothing has changed.
+
+        Example:
+            >>> execution.retry(where="error.type = 'Timeout'")  # doctest: +SKIP
+            >>> execution.wait(), execution.progress.failed_items  # doctest: +SKIP
+            ('completed', 0)
         """
-        self._continue({"overrides": overrides, "accept_changes": accept_changes, "where": where, "from_start": from_start})
+        blocking(verbs.retry(self, where, overrides, from_start=from_start, accept_changes=accept_changes))
 
     def rerun(
         self,
@@ -129,16 +160,81 @@ class Execution(ExecutionView):
         dataset_version: DatasetVersion = "latest",
         outputs: Mapping[str, Any] | Sequence[str] = (),
     ) -> Execution:
-        """Run its job again as a new execution, in a process of its own. Returns at once; see `batchrun.rerun`.
+        """Run its job again as a new execution, in a process of its own. Returns the new one at once.
+
+        Args:
+            overrides: values that are different this time.
+            dataset_version: `latest`: the dataset as it is now; `original`: only if it is what it was.
+            outputs: outputs of nodes that are not called this time, by node id.
 
         Raises:
-            JobError: the job is refused, or the dataset is not the original one.
-        """
-        with submit_again(self.folder, overrides, dataset_version, outputs) as (_, record):
-            detached.start(record.folder, {})
-        return Execution(record.folder)
+            JobError: the job is refused, or the dataset is not the original one. Nothing was started.
+            ExecutionError: the folder of the new execution cannot be written to, or no process can be started.
 
-    def _continue(self, options: Mapping[str, Any]) -> None:
-        process = detached.start(self.folder, options)
-        detached.wait_for_begin(self.folder, process)
-        self.refresh_status()
+        Example:
+            >>> again = execution.rerun({"vars.model": "large"}, outputs={"clean": "x"})  # doctest: +SKIP
+            >>> again.wait()  # doctest: +SKIP
+            'completed'
+        """
+        return Execution(verbs.rerun(self, overrides, dataset_version=dataset_version, outputs=outputs))
+
+
+class AsyncExecution(ExecutionView):
+    """One execution for programs with an event loop: the properties of `Execution`, and its verbs, to be awaited.
+
+    Looking at it blocks for about a millisecond, and is done in worker threads; waiting takes no thread, so hundreds of executions
+    can be waited for at once. Properties that read the result, such as `results`, block. Cancelling a call stops
+    the waiting and nothing else: what was asked may still happen.
+
+    Example:
+        >>> async with batchrun.AsyncClient() as client:  # doctest: +SKIP
+        ...     execution = await client.submit("configs/quickstart.yaml")
+        ...     await execution.wait(timeout_seconds=300)
+        'completed'
+    """
+
+    async def refresh_status(self) -> ShownStatus:
+        """Look at the execution again; see `Execution.refresh_status`."""
+        return await in_thread(self.look)
+
+    async def wait(self, *, interval_seconds: float = 1.0, timeout_seconds: float | None = None, adaptive: bool = False) -> ShownStatus:
+        """Wait until the execution has ended, was stopped, or has lost its process; see `Execution.wait`."""
+        return await awaiting(self.looks(interval_seconds, timeout_seconds, adaptive=adaptive))
+
+    async def cancel(self) -> Answer:
+        """End the execution for good, as far as it has come; see `Execution.cancel`."""
+        return await in_thread(verbs.cancel, self)
+
+    async def pause(self) -> Answer:
+        """Stop the execution within a second, so that it can be resumed; see `Execution.pause`."""
+        return await in_thread(verbs.pause, self)
+
+    async def tune(self, overrides: Mapping[str, Any] | Sequence[str]) -> None:
+        """Change limits of the execution while it runs; see `Execution.tune`."""
+        await in_thread(verbs.tune, self, overrides)
+
+    async def resume(self, overrides: Mapping[str, Any] | Sequence[str] = (), *, accept_changes: bool = False) -> None:
+        """Go on with the execution in a process of its own; see `Execution.resume`."""
+        await awaiting(verbs.resume(self, overrides, accept_changes=accept_changes))
+
+    async def retry(
+        self,
+        where: str | None = None,
+        overrides: Mapping[str, Any] | Sequence[str] = (),
+        *,
+        from_start: bool = False,
+        accept_changes: bool = False,
+    ) -> None:
+        """Run failed items again, in a process of its own; see `Execution.retry`."""
+        await awaiting(verbs.retry(self, where, overrides, from_start=from_start, accept_changes=accept_changes))
+
+    async def rerun(
+        self,
+        overrides: Mapping[str, Any] | Sequence[str] = (),
+        *,
+        dataset_version: DatasetVersion = "latest",
+        outputs: Mapping[str, Any] | Sequence[str] = (),
+    ) -> AsyncExecution:
+        """Run its job again as a new execution, in a process of its own; see `Execution.rerun`."""
+        folder = await in_thread(verbs.rerun, self, overrides, dataset_version=dataset_version, outputs=outputs)
+        return await in_thread(AsyncExecution, folder)

@@ -2,51 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from batchrun.client.execution import Execution
 from batchrun.core.errors import ExecutionError
 from batchrun.core.ids import is_execution_id
-from batchrun.execution.record import RECORD_FILE
+from batchrun.execution.record import RECORD_FILE, Record
 from batchrun.results import RESULT_FILE
 from batchrun.store import ExecutionQuery, NoSuchExecution, Store, moment
 
 _SHOWN = 5
 
 
-def find_folder(text: str, runs: Path, home: Path | None = None) -> Path:
+def find_folder(text: str, runs: Path, home: Path | None = None, *, are_listed_meant: bool = True) -> Path:
     """The folder of the execution that people mean.
 
     Args:
         text: a folder; an execution id or the unique beginning of one; or `latest`.
         runs: a folder with executions, besides those in the store.
         home: the folder of the store; null: see `store_home`.
+        are_listed_meant: whether it may be one that only the store knows.
 
     Raises:
         NoSuchExecution: there is none, or there are several; the message names candidates.
         StoreError: the store cannot be read.
     """
-    folder = Path(text)
-    if text and any((folder / name).exists() for name in (RECORD_FILE, RESULT_FILE)):
-        return folder.resolve()
-    with Store.open(home) as store:
-        known = {stored.id: stored.folder for stored in store.executions() if stored.folder.is_dir()}
-    if runs.is_dir():
-        known |= {path.name: path.resolve() for path in runs.iterdir() if is_execution_id(path.name)}
+    if text and _is_of_execution(Path(text)):
+        return Path(text).resolve()
+    known = {folder.name: folder.resolve() for folder in folders_in(runs) if is_execution_id(folder.name)}
+    if text in known:
+        return known[text]
+    if are_listed_meant:
+        with Store.open(home) as store:
+            known = {stored.id: stored.folder for stored in store.executions() if stored.folder.is_dir()} | known
     if not known:
-        raise NoSuchExecution(f"no execution {text!r}: there is none in {runs} and none is listed; name its folder, or see batchrun list")
+        where = f"there is none in {runs}" + (" and none is listed" if are_listed_meant else "")
+        raise NoSuchExecution(f"no execution {text!r}: {where}; name its folder, or the folder that has it with --runs")
     if text == "latest":
         return known[max(known)]
     matching = sorted(id for id in known if text and id.startswith(text))
     if len(matching) == 1:
         return known[matching[0]]
     if matching:
-        raise NoSuchExecution(f"{text!r} is the beginning of {len(matching)} executions: {', '.join(matching[-_SHOWN:])}")
+        shown = ", ".join(matching[-_SHOWN:])
+        raise NoSuchExecution(f"{text!r} is the beginning of {len(matching)} executions: {shown}; type more of the one you mean")
     raise NoSuchExecution(f"no execution {text!r}; the latest are {', '.join(sorted(known)[-_SHOWN:])}")
+
+
+def folders_in(runs: Path) -> list[Path]:
+    """The folders in a folder that have the name, the record or the result of an execution; none when it cannot be read."""
+    with suppress(OSError):
+        return [path for path in sorted(runs.iterdir()) if _is_of_execution(path) or (is_execution_id(path.name) and path.is_dir())]
+    return []
+
+
+def _is_of_execution(folder: Path) -> bool:
+    with suppress(OSError):  # such as a text that is too long for a path, or a folder of somebody else
+        return any((folder / name).is_file() for name in (RECORD_FILE, RESULT_FILE))
+    return False
 
 
 def find_executions(
@@ -85,3 +103,27 @@ def find_executions(
     with Store.open(home) as store:
         listed = store.executions(ExecutionQuery(job=job, created_after=after, created_before=before))
         return list(islice(found(), limit))
+
+
+def rebuild(runs: Path, on_note: Callable[[str], None], home: Path | None = None) -> int:
+    """List all executions anew: those whose folders the store knew, and those in a folder. Returns how many are listed now.
+
+    Args:
+        runs: a folder with executions.
+        on_note: is told of each folder whose execution cannot be listed.
+        home: the folder of the store; null: see `store_home`.
+
+    Raises:
+        StoreError: the store cannot be read or written; it is as it was.
+    """
+
+    def records() -> Iterator[Mapping[str, Any]]:  # read as they are listed: see `Store.rebuild`
+        for folder in folders:
+            try:
+                yield {**Record.read(folder).content, "folder": str(folder)}  # which may have been moved since
+            except ExecutionError as error:
+                on_note(str(error))
+
+    with Store.open(home) as store:
+        folders = dict.fromkeys([*(stored.folder for stored in store.executions()), *(folder.resolve() for folder in folders_in(runs))])
+        return store.rebuild(records(), on_note)

@@ -10,11 +10,12 @@ from typing import Any
 
 from batchrun.client import detached
 from batchrun.client.execution import Execution
-from batchrun.client.starting import DatasetVersion, folder_of, new_folder, submit_again, undone
+from batchrun.client.starting import DatasetVersion, folder_of, new_folder, submit_again
 from batchrun.client.view import Ended
+from batchrun.core.errors import ExecutionError
 from batchrun.core.executions import Stop
 from batchrun.core.job import Job
-from batchrun.execution import Earlier, ExecutionRun, NothingToRetry, Outcome, Record, Retry, prepare, reopen, submitted
+from batchrun.execution import Earlier, ExecutionRun, NothingToRetry, Outcome, Record, Retry, prepare, reopen
 
 
 def execute(job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] = (), *, quiet: bool = False) -> Execution:
@@ -36,7 +37,7 @@ def execute(job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] 
         >>> execution.results.num_rows  # doctest: +SKIP
         100
     """
-    with new_folder(job) as (source, execution_id, spooled):
+    with new_folder(job, overrides) as (source, execution_id, spooled):
         prepared = prepare(source, overrides)
         return _run(ExecutionRun(prepared, execution_id, spooled or folder_of(prepared, execution_id), quiet=quiet))
 
@@ -45,25 +46,19 @@ def submit(job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] =
     """Check a job and run it in a process of its own, which goes on when this one ends. Returns at once.
 
     Args:
-        job: as in `execute`; its functions must be importable by their names.
+        job: as in `execute`; its functions must be importable by their names. A data frame is copied into the execution's folder.
         overrides: as in `execute`.
 
     Raises:
-        JobError: the job is refused, or another process could not run it.
-        ExecutionError: the folder of the execution cannot be written to.
+        JobError: the job is refused, or has functions that another process cannot import. Nothing was started.
+        ExecutionError: the folder of the execution cannot be written to, or no process can be started.
 
     Example:
         >>> execution = submit("configs/quickstart.yaml")  # doctest: +SKIP
         >>> execution.wait(timeout_seconds=300)  # doctest: +SKIP
         'completed'
     """
-    with new_folder(job) as (source, execution_id, spooled):
-        prepared = prepare(source, overrides)
-        folder = spooled or folder_of(prepared, execution_id)
-        with undone(folder):
-            reopen(submitted(prepared, execution_id, folder))
-            detached.start(folder, {})
-    return Execution(folder)
+    return Execution(detached.submit(job, overrides))
 
 
 def resume(
@@ -88,17 +83,30 @@ def resume(
 
     Raises:
         JobError: the dataset, the items or the workflow are not what they were; the error names each difference. Nothing was run.
-        ExecutionError: there is no execution in the folder, or another process runs it.
+        ExecutionError: there is no execution in the folder, another process runs it, or its job was refused.
 
     Example:
         >>> resume("runs/20261101T093000-0a1b2c3d4e", {"run.budget.max_calls": 20_000})  # doctest: +SKIP
     """
-    folder = Path(folder).resolve()
-    record = Record.read(folder)
+    return resumed(Record.read(Path(folder).resolve()), overrides, accept_changes=accept_changes, quiet=quiet)
+
+
+def resumed(
+    record: Record, overrides: Mapping[str, Any] | Sequence[str] = (), *, accept_changes: bool = False, quiet: bool = False
+) -> Execution | None:
+    """Go on with an execution that is still as its record says; see `resume`.
+
+    Raises:
+        ExecutionError: as `resume`, and when another process has taken it on since.
+        JobError: as `resume`.
+    """
     if record.status == "completed":
         return None
+    if record.status == "rejected":
+        reasons = record.content.get("error")
+        raise ExecutionError(f"{record.folder} was refused and cannot go on: {reasons}\nput that right, and run its job again")
     prepared = reopen(record, overrides)
-    return _run(ExecutionRun(prepared, record.id, folder, quiet=quiet, earlier=Earlier(record, accept_changes)))
+    return _run(ExecutionRun(prepared, record.id, record.folder, quiet=quiet, earlier=Earlier(record, accept_changes)))
 
 
 def retry(
@@ -133,14 +141,33 @@ def retry(
     Example:
         >>> retry("runs/20261101T093000-0a1b2c3d4e", "error.type = 'Timeout'")  # doctest: +SKIP
     """
-    folder = Path(folder).resolve()
-    record = Record.read(folder)
-    earlier = Earlier(record, accept_changes, Retry(where, from_start))
-    run = ExecutionRun(reopen(record, overrides), record.id, folder, quiet=quiet, earlier=earlier)
+    record = Record.read(Path(folder).resolve())
     try:
-        return _run(run)
+        return retried(record, where, overrides, from_start=from_start, accept_changes=accept_changes, quiet=quiet)
     except NothingToRetry:
         return None
+
+
+def retried(
+    record: Record,
+    where: str | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    from_start: bool = False,
+    accept_changes: bool = False,
+    quiet: bool = False,
+) -> Execution:
+    """Run failed items of an execution again that is still as its record says; see `retry`.
+
+    Raises:
+        NothingToRetry: no failed item matches; nothing has changed.
+        ExecutionError: as `retry`, and when another process has taken it on since.
+        JobError: as `retry`.
+    """
+    if not record.has_begun:
+        raise NothingToRetry(f"no item of {record.folder} has failed: it is {record.status} and has not begun")
+    earlier = Earlier(record, accept_changes, Retry(where, from_start))
+    return _run(ExecutionRun(reopen(record, overrides), record.id, record.folder, quiet=quiet, earlier=earlier))
 
 
 def rerun(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batchrun.client.detached import why_lost
+from batchrun.client.pauses import Pauses
+from batchrun.client.spawning import LOG_FILE
+from batchrun.core.checks import above, refuse
+from batchrun.core.errors import ExecutionError
 from batchrun.core.executions import Progress, ShownStatus
 from batchrun.execution import Outcome, Record, account
 from batchrun.results import NodeTotals, ResultTotals, read_results, scan_results
@@ -29,8 +34,16 @@ class Ended(NamedTuple):
     outcome: Outcome
 
 
+class _Look(NamedTuple):
+    """What was seen of an execution at one moment; in one piece, as several threads may look."""
+
+    record: Mapping[str, Any]
+    status: ShownStatus
+    progress: Progress
+
+
 class ExecutionView:
-    """One execution as of the moment this was made or last refreshed.
+    """One execution as of the moment this was made or last refreshed. Nothing can be asked of it; see `Execution`.
 
     Args:
         folder: the execution's folder, or a copy of it.
@@ -42,14 +55,15 @@ class ExecutionView:
 
     Attributes:
         folder: where its files are.
-        record: the content of its execution.json.
-        progress: its counters, and what its items are doing.
         has_stuck_threads: whether calls of this process still hang in threads that nothing can end; they are gone when it ends.
+
+    Example:
+        >>> view = ExecutionView("runs/20261101T093000-0a1b2c3d4e")  # doctest: +SKIP
+        >>> view.status, view.progress.processed_items, view.is_in_progress  # doctest: +SKIP
+        ('running', 4200, True)
     """
 
-    record: Mapping[str, Any]
-    progress: Progress
-    _status: ShownStatus
+    _seen: _Look
 
     def __init__(self, folder: str | Path, *, stored: StoredExecution | None = None, ended: Ended | None = None) -> None:
         self.folder = Path(folder).resolve()
@@ -57,9 +71,15 @@ class ExecutionView:
         if ended is None:
             self.look(stored)
         else:
-            self.record, self.progress, outcome = ended
-            self.has_stuck_threads = outcome.has_stuck_threads
-            self._status = outcome.status
+            self.has_stuck_threads = ended.outcome.has_stuck_threads
+            self._seen = _Look(ended.record, ended.outcome.status, ended.progress)
+
+    @classmethod
+    def like(cls, view: ExecutionView) -> Self:
+        """The execution of another view, as of the same moment."""
+        same = cls.__new__(cls)
+        vars(same).update(vars(view))
+        return same
 
     def look(self, stored: StoredExecution | None = None) -> ShownStatus:
         """Look at the execution again; returns its status.
@@ -70,11 +90,28 @@ class ExecutionView:
         Raises:
             ExecutionError: its folder is gone.
         """
-        self.record = Record.read(self.folder).content
-        stored = stored or account.stored_of(self.record, self.folder)
-        self._status = account.status_of(self.record, self.folder, stored.heartbeat_at if stored is not None else None)
-        self.progress = account.progress_of(self.record, stored)
-        return self._status
+        record = Record.read(self.folder).content
+        while True:
+            stored = stored or account.stored_of(record, self.folder)
+            status = account.status_of(record, self.folder, stored.heartbeat_at if stored is not None else None)
+            if status != "interrupted":
+                break
+            # Its process has gone. It may have ended in the ordinary way since its record was read.
+            before, record = record, Record.read(self.folder).content
+            if record == before:
+                break
+        self._seen = _Look(record, status, account.progress_of(record, stored))
+        return status
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The content of its execution.json."""
+        return self._seen.record
+
+    @property
+    def progress(self) -> Progress:
+        """Its counters, and what its items are doing."""
+        return self._seen.progress
 
     @property
     def id(self) -> str:
@@ -94,7 +131,7 @@ class ExecutionView:
 
         `interrupted` when its process is gone without having said so; like all but `completed` and `rejected`, it can be resumed.
         """
-        return self._status
+        return self._seen.status
 
     @property
     def error(self) -> str | None:
@@ -163,21 +200,32 @@ class ExecutionView:
         results = self.results
         return results.filter(pc.equal(results["status"].cast(pa.string()), "failed"))
 
-    def looks(self, interval_seconds: float, timeout_seconds: float | None, *, adaptive: bool) -> Iterator[float]:
-        """Look at the execution until it has ended; gives the seconds to sleep before the next look. See `wait`.
+    def looks(self, interval_seconds: float, timeout_seconds: float | None, *, adaptive: bool) -> Pauses[ShownStatus]:
+        """Look at the execution until it has ended; gives the seconds to sleep before the next look. See `Execution.wait`.
 
         Raises:
+            InvalidFields: the interval is not above 0.
             TimeoutError: it still goes on when the time is over.
+            ExecutionError: its folder is gone, or the process that was started for it here ended without a trace.
         """
+        refuse(above(0, interval_seconds=interval_seconds))
         end = time.monotonic() + timeout_seconds if timeout_seconds is not None else None
         while self.look() in _IN_PROGRESS:
+            if self.status == "pending" and (reason := why_lost(self.folder)) is not None:
+                raise ExecutionError(f"execution {self.id} did not begin: {reason}")
             left = end - time.monotonic() if end is not None else interval_seconds
             if left <= 0:
-                raise TimeoutError(f"execution {self.id} is still {self.status} after {timeout_seconds:g} s; it goes on")
+                raise TimeoutError(f"execution {self.id} is still {self.status} after {timeout_seconds:g} s; {self._outlook()}")
             yield min(interval_seconds, left)
             if adaptive:
                 interval_seconds = min(interval_seconds * _GROWTH, max(interval_seconds, _LONGEST_INTERVAL_SECONDS))
+        return self.status
+
+    def _outlook(self) -> str:
+        if self.status == "pending":
+            return f"no process has begun it yet: if none does, {self.folder / LOG_FILE} says why, and resume starts one"
+        return "it goes on"
 
     def __repr__(self) -> str:
-        shown = self.progress
-        return f"<Execution {self.id} {self.status}: {shown.processed_items} of {shown.total_items} items, {shown.failed_items} failed>"
+        shown, kind = self.progress, type(self).__name__
+        return f"<{kind} {self.id} {self.status}: {shown.processed_items} of {shown.total_items} items, {shown.failed_items} failed>"

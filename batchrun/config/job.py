@@ -126,7 +126,8 @@ def _node_id(function: str | Callable[..., Any]) -> str:
 
 def _function_name(function: Callable[..., Any]) -> str:
     named: Any = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}:{named.__qualname__}"
+    of_type = getattr(named, "__objclass__", None)  # str.upper and its like name no module
+    return f"{getattr(named, '__module__', None) or getattr(of_type, '__module__', 'builtins')}:{named.__qualname__}"
 
 
 def _checked(source: Source, nulls: set[ValuePath]) -> Job:

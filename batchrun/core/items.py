@@ -77,6 +77,7 @@ NodeRecord: TypeAlias = tuple[
     ErrorRecord | None,
     str | None,  # call_key
     Usage | None,  # what the call cost
+    bool,  # whether the output came from the cache
 ]
 """One node execution. A plain tuple: three of them are made per item of a three-node workflow."""
 
@@ -110,6 +111,7 @@ class KeptNode(NamedTuple):
         record: its node execution; null while it has not ended.
         output: its output as JSON; null while it has not ended.
         checkpoint: the last value a running call left, as JSON.
+        epoch: the run that kept it: 1 for the first run of the execution; 0: this one.
     """
 
     ordinal: int
@@ -120,6 +122,7 @@ class KeptNode(NamedTuple):
     record: NodeRecord | None = None
     output: bytes | None = None
     checkpoint: bytes | None = None
+    epoch: int = 0
 
 
 class RestoredItem(NamedTuple):

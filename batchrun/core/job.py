@@ -113,6 +113,29 @@ class DefaultOnFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FallbackOnFailure:
+    """Run another node in its place when the node fails."""
+
+    fallback: str
+    """The id of that node. It runs for no other items, and its output takes the place of the failed node's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Calls of many items to one node, made as one call."""
+
+    max_items: int = 64
+    """The most items in one call."""
+    max_wait_ms: float = 20.0
+    """How long an item waits for others."""
+    isolate: bool = True
+    """When a call fails, find the items that make it fail, by halving; false: all items of the call fail."""
+
+    def __post_init__(self) -> None:
+        refuse(at_least(1, max_items=self.max_items), at_least(0, max_wait_ms=self.max_wait_ms))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptions:
     """What every node of a workflow can say. Each node type adds its own keys."""
 
@@ -132,8 +155,14 @@ class NodeOptions:
     """Deadline of one attempt."""
     retry: Retry | None = None
     """Replaces run.retry for this node; its rules are asked first."""
-    on_failure: Literal["stop", "continue"] | DefaultOnFailure = "stop"
-    """When the node fails: stop the item, continue with null, or continue with a default."""
+    on_failure: Literal["stop", "continue"] | DefaultOnFailure | FallbackOnFailure = "stop"
+    """When the node fails: stop the item, continue with null or with a default, or run another node in its place."""
+    cache: bool = False
+    """Keep outputs on the disk, and take them from there when the same node is given the same inputs again, in any execution."""
+    dedupe: bool = False
+    """Make one call for items that give the node the same inputs at the same time."""
+    batch: Batch | None = None
+    """Make one call for many items; null: one for each."""
 
     def __post_init__(self) -> None:
         rule = f"must be letters, digits and underscores, not starting with a digit; got {self.id!r}"
@@ -162,9 +191,11 @@ class Run:
     parallelism: int = 16
     """Items worked on at once."""
     max_open_items: int | None = None
-    """Items held at all, those waiting to be tried again included; null: 4 × parallelism."""
+    """Items held at all, those that back off or wait in a batch included; null: 4 × parallelism, at least two of the largest batches."""
     item_timeout_seconds: float | None = 600.0
     """Deadline of one item, all attempts and backoffs included, time spent throttled excluded; null: none."""
+    max_parallel_nodes: int | None = None
+    """The most nodes of one item that wait at the same time; null: all that can."""
     max_throttled_seconds: float | None = None
     """How long one item may be put off by throttling services before it fails; null: without limit."""
     grace_seconds: float = 10.0
@@ -183,7 +214,7 @@ class Run:
     def __post_init__(self) -> None:
         too_few = self.max_open_items is not None and self.max_open_items < self.parallelism
         refuse(
-            at_least(1, parallelism=self.parallelism),
+            at_least(1, parallelism=self.parallelism, max_parallel_nodes=self.max_parallel_nodes),
             problem("max_open_items", f"must be ≥ parallelism ({self.parallelism}), got {self.max_open_items}" if too_few else None),
             above(0, item_timeout_seconds=self.item_timeout_seconds, timeout_seconds=self.timeout_seconds),
             at_least(0, max_throttled_seconds=self.max_throttled_seconds, grace_seconds=self.grace_seconds),

@@ -43,3 +43,20 @@ class NodeJournal(Protocol):
         Raises:
             ExecutionError: it cannot be written.
         """
+
+
+class OutputCache(Protocol):
+    """Keeps outputs of nodes for later calls, in this execution or another one. Any thread may use it; it never raises."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The output that is kept under a key, as JSON; null when there is none. Takes microseconds."""
+
+    def put(self, key: bytes, output: bytes, node_id: str, fingerprint: str) -> None:
+        """Keep an output; never blocks.
+
+        Args:
+            key: of the call.
+            output: what it gave, as JSON.
+            node_id: the node.
+            fingerprint: of what the node does; also part of the key.
+        """

@@ -16,6 +16,7 @@ from batchrun.core.executions import Stop
 from batchrun.core.items import Item, ItemResult
 from batchrun.core.job import Run
 from batchrun.dispatch.counts import Counts
+from batchrun.dispatch.crew import Crew
 from batchrun.dispatch.neighbours import Chunk, Rooms, Runner, Waiting
 from batchrun.dispatch.slots import NoSlot, Slots, WorkerSlot
 from batchrun.flow.failure import policy_breach
@@ -50,13 +51,13 @@ class Dispatcher(Generic[Waiting]):
         self._sink = rooms.sink
         self._run = run
         self._slots = Slots(run.parallelism)
-        self._max_open = _max_open(run)
+        self._max_open = self._most_open(run)
         self._ended_before = self.counts.ended
         self._window: deque[Item] = deque()
         self._loading = asyncio.Lock()
         self._exhausted = False
-        self._workers = 0
-        self._parked = 0
+        self._crew = Crew(lambda: engine.send_waiting(is_end=not self._has_items or self._is_stopping()))
+        self._parked = 0  # items of chunks that wait
         self._submitted = 0
         self._broken: ExecutionError | None = None  # results cannot be written
         self._unreadable: ExecutionError | None = None  # items cannot be loaded; those at work may end
@@ -88,10 +89,10 @@ class Dispatcher(Generic[Waiting]):
             ValueError: `parallelism` is below 1, or above `max_open_items`.
         """
         self._run = replace(self._run, parallelism=parallelism)
-        self._max_open = _max_open(self._run)
+        self._max_open = self._most_open(self._run)
         self._engine.resize(parallelism)
         self._slots.resize(parallelism)
-        if self._workers:  # it has begun, and runs items by workers
+        if self._crew.workers:  # it has begun, and runs items by workers
             for _ in range(self._slots.free):
                 self._start_another()
 
@@ -102,6 +103,7 @@ class Dispatcher(Generic[Waiting]):
         self.stop_cause = cause
         self._engine.stop_waiting()
         self._end(unstarted(self._engine.withdraw()))
+        self._crew.look()
         asyncio.get_running_loop().call_later(self._run.grace_seconds, self._grace_is_over)
 
     async def run_chunks(self) -> None:
@@ -139,6 +141,10 @@ class Dispatcher(Generic[Waiting]):
         self._engine.abandon_all()
         self._grace_scope.cancel()
 
+    def _most_open(self, run: Run) -> int:
+        # Of two batches one can fill up while the other one is being called.
+        return run.max_open_items or max(4 * run.parallelism, 2 * self._engine.largest_batch)
+
     def _is_stopping(self) -> bool:
         return self.stop_cause is not None or self._broken is not None
 
@@ -149,14 +155,22 @@ class Dispatcher(Generic[Waiting]):
             self._start_worker()
 
     def _start_worker(self) -> None:
-        self._workers += 1
+        self._crew.join()
         self._tasks.start_soon(self._work)
+
+    @property
+    def _has_items(self) -> bool:
+        return bool(self._window) or not self._exhausted
 
     def _start_another(self) -> None:
         """Start a worker if there is a slot, a seat and an item for it."""
-        has_items = bool(self._window) or not self._exhausted
-        if has_items and self._slots.free > 0 and self._workers < self._max_open and not self._is_stopping():
+        if self._has_items and self._slots.free > 0 and self._crew.workers < self._max_open and not self._is_stopping():
             self._start_worker()
+
+    def _item_waits(self) -> None:
+        self._crew.wait()
+        self._start_another()
+        self._crew.look()
 
     @property
     def _tasks(self) -> TaskGroup:
@@ -165,7 +179,7 @@ class Dispatcher(Generic[Waiting]):
         return self._group
 
     async def _work(self) -> None:
-        slot = WorkerSlot(self._slots, self._start_another)
+        slot = WorkerSlot(self._slots, self._item_waits, self._crew.go_on)
         await self._slots.acquire()
         try:
             while (item := await self._next_item()) is not None:
@@ -173,8 +187,8 @@ class Dispatcher(Generic[Waiting]):
                 if self._slots.wanted:
                     break  # an item that has waited goes on in this place
         finally:
-            self._workers -= 1
             self._slots.release()
+            self._crew.leave()
 
     async def _next_item(self) -> Item | None:
         window = self._window
@@ -186,7 +200,7 @@ class Dispatcher(Generic[Waiting]):
 
     def _is_surplus(self) -> bool:
         """Whether a worker must take no further item."""
-        return self._slots.free < 0 or self._workers > self._max_open or self._is_stopping()
+        return self._slots.free < 0 or self._crew.workers > self._max_open or self._is_stopping()
 
     async def _load(self) -> None:
         await self._until(lambda: self._sink.backlog <= _LARGEST_BACKLOG or self._is_stopping())
@@ -277,10 +291,6 @@ class Dispatcher(Generic[Waiting]):
         breach = policy_breach(self._run.failure_policy, failed=self.counts.failed, completed=self.counts.completed, at_end=at_end)
         if breach is not None:
             self.stop(Stop("failure_policy", breach))
-
-
-def _max_open(run: Run) -> int:
-    return run.max_open_items or 4 * run.parallelism
 
 
 def unstarted(items: Iterable[Item]) -> list[ItemResult]:

@@ -26,6 +26,10 @@ class Chunk(Protocol[Waiting]):
 class Runner(Protocol[Waiting]):
     """What the dispatcher asks of the engine."""
 
+    @property
+    def largest_batch(self) -> int:
+        """The most items that wait for one another, to be called together; 0: none do."""
+
     async def run(self, item: Item, slot: Slot) -> ItemResult:
         """Run one item to its end. Ends early, with a cancelled result, when the task is cancelled."""
 
@@ -40,6 +44,9 @@ class Runner(Protocol[Waiting]):
 
     def resize(self, parallelism: int) -> None:
         """Work on this many items at once from now on; what is at work may end."""
+
+    def send_waiting(self, *, is_end: bool) -> None:
+        """All open items wait, and no other can begin, now or (`is_end`) ever: let none wait for others that cannot come."""
 
     def stop_waiting(self) -> None:
         """End items that wait for another attempt."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
 
@@ -28,10 +28,16 @@ class Slots:
         """Whether somebody waits for a slot."""
         return bool(self._waiters)
 
-    async def acquire(self) -> None:
-        """Take a slot, as soon as there is one."""
+    def take(self) -> bool:
+        """Take a slot if there is one and nobody waits."""
         if self.free > 0 and not self._waiters:
             self.free -= 1
+            return True
+        return False
+
+    async def acquire(self) -> None:
+        """Take a slot, as soon as there is one."""
+        if self.take():
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
@@ -69,20 +75,25 @@ class WorkerSlot:
     Args:
         slots: where it is from; the worker has acquired it.
         on_parked: called when it has been given back.
+        on_wanted: called when the item waits no longer, before the slot is taken again.
     """
 
-    def __init__(self, slots: Slots, on_parked: Callable[[], None]) -> None:
+    def __init__(self, slots: Slots, on_parked: Callable[[], None], on_wanted: Callable[[], None]) -> None:
         self._slots = slots
         self._on_parked = on_parked
+        self._on_wanted = on_wanted
 
-    @asynccontextmanager
-    async def parked(self) -> AsyncIterator[None]:
+    def parked(self) -> AbstractAsyncContextManager[None]:
         """Give the slot back, and take one again at the end."""
+        return self  # an item waits for one thing at a time, and many do: nothing is made for it
+
+    async def __aenter__(self) -> None:
         self._slots.release()
         self._on_parked()
-        try:
-            yield
-        finally:
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._on_wanted()
+        if not self._slots.take():
             with anyio.CancelScope(shield=True):
                 await self._slots.acquire()
 

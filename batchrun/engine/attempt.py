@@ -1,12 +1,13 @@
-"""The deadline of one call that waits on the event loop."""
+"""The deadline of one call that waits on the event loop, and what becomes of calls that no item waits for by itself."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -14,6 +15,7 @@ from batchrun.core.errors import Timeout
 from batchrun.engine.deadlines import Deadlines
 from batchrun.engine.failures import is_abort
 from batchrun.engine.item_run import ItemRun
+from batchrun.flow.retry import CallHistory
 from batchrun.workflow.plan import Step
 
 _MOST_CANCELLATIONS = 100  # one comes with each turn of the event loop until the call ends; cleaning up takes a few
@@ -54,6 +56,58 @@ def is_for_us(error: BaseException) -> bool:
     return is_abort(error) or isinstance(error, GeneratorExit)
 
 
+class Outcome(NamedTuple):
+    """What a call came to: a value, or what it raised."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+class SharedError(Exception):
+    """Raised for each item of a call that failed: what it raised is one for all of them, and need not come from this thread.
+
+    Attributes:
+        error: what the call raised.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def outcome_of(call: Callable[[], Any]) -> Outcome:
+    """Make a call, in a thread."""
+    try:
+        return Outcome(call())
+    except BaseException as error:  # whatever code of users raises is the failure of its items
+        return Outcome(error=error)
+
+
+async def outcome_on_loop(call: Coroutine[Any, Any, Any], is_over: Callable[[], bool]) -> Outcome:
+    """Await a call; `is_over` as in `stoppable`."""
+    try:
+        return Outcome(await stoppable(call, is_over))
+    except BaseException as error:  # as above
+        if is_for_us(error):
+            raise
+        return Outcome(error=error)
+
+
+class _Unbounded:
+    """What a call runs in that is never cancelled by itself; a real scope costs as much as all the rest of an attempt."""
+
+    cancel_called = cancelled_caught = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def cancel(self) -> None:
+        pass
+
+
 class Attempt:
     """One call: when it began, and the timer that cancels it.
 
@@ -61,10 +115,12 @@ class Attempt:
 
     Attributes:
         began: engine clock when the call was made, or when its request was sent.
+        ended: engine clock when it ended, if that was before the item went on.
+        chance: draws what a backoff is drawn with.
         cancel_scope: what the call runs in.
     """
 
-    __slots__ = ("_deadlines", "_in_doubt", "_run", "_step", "_timer", "began", "cancel_scope")
+    __slots__ = ("_deadlines", "_in_doubt", "_run", "_step", "_timer", "began", "cancel_scope", "chance", "ended")
 
     def __init__(self, run: ItemRun, step: Step, deadlines: Deadlines) -> None:
         self._run = run
@@ -73,7 +129,9 @@ class Attempt:
         self._in_doubt = False
         self._timer: asyncio.TimerHandle | None = None
         self.began = deadlines.clock()
-        self.cancel_scope = anyio.CancelScope()
+        self.ended: float | None = None
+        self.chance: Callable[[], float] = random.random
+        self.cancel_scope: anyio.CancelScope | _Unbounded = anyio.CancelScope()
         if not step.queues:
             self._arm()
 
@@ -84,6 +142,21 @@ class Attempt:
         self.began = now
         self._in_doubt = in_doubt
         self._arm()
+
+    @property
+    def item_ends_at(self) -> float:
+        """Engine clock when the item's time is up, if it is not put off before."""
+        return self._deadlines.item_ends_at(self._run)
+
+    def put_off(self, seconds: float) -> None:
+        """Put the end of the item's time off: so long it has waited for a call that was not made yet."""
+        self._run.excluded += seconds
+
+    def restart(self) -> None:
+        """The item has waited for the call of another one; its own begins now."""
+        self.began = self._deadlines.clock()
+        if not self._step.queues:
+            self._arm()
 
     def timeout(self) -> Timeout:
         """The error of this call once its deadline has passed."""
@@ -102,3 +175,57 @@ class Attempt:
         if left is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(loop.time() + left, self.cancel_scope.cancel)
+
+
+class SharedAttempt(Attempt):
+    """The part that one item has in a call that is made for several.
+
+    The call has a deadline of its own, and so has the item: it is told, not cancelled. Its time runs while it waits for
+    others to join, and while the call runs; it stands still while a batch that is due waits for its turn.
+    """
+
+    __slots__ = ("_is_sent", "_patience_seconds")
+
+    def __init__(self, run: ItemRun, step: Step, deadlines: Deadlines) -> None:
+        self._run = run
+        self._step = step
+        self._deadlines = deadlines
+        self._is_sent = False
+        self._timer = None
+        self._patience_seconds = step.batch.max_wait_ms / 1e3 if step.batch is not None else 0.0
+        self.began = deadlines.clock()
+        self.ended = None
+        self.chance = random.random
+        self.cancel_scope = _Unbounded()
+
+    @property
+    def ends_in_queue(self) -> bool:
+        """Whether the item's time may be up before it has waited for as long as items wait for others."""
+        return self.item_ends_at <= self.began + self._patience_seconds
+
+    def restart(self) -> None:
+        """The item has waited for the call of another one; its own begins now."""
+        self.began = self._deadlines.clock()
+
+    def sent(self, at: float) -> None:
+        """A call for this item and others is about to be made."""
+        if not self._is_sent:
+            self._is_sent = True
+            self._run.excluded += max(at - self.began - self._patience_seconds, 0.0)
+        self.began = at
+
+    def returned(self, at: float, chance: Callable[[], float]) -> None:
+        """The call has ended, for this item for good. Items that fail together are drawn the same backoff: they come back together."""
+        self.ended = at
+        self.chance = chance
+
+    def is_last(self, error: BaseException, chance: Callable[[], float]) -> bool:
+        """Whether the item would not be tried again if this were how its call ended. May raise what the error's attributes raise."""
+        history = CallHistory(self._run.failed_calls(self._step.position) + 1)
+        decision = self._step.retry.decide(error, history, chance)
+        is_retry = decision.action == "retry" and self._deadlines.leaves_time_after(self._run, decision.wait_seconds)
+        return not (is_retry or decision.action in ("throttle", "stop"))
+
+    def timeout(self) -> Timeout:
+        """The error of an item whose time is up."""
+        return self._deadlines.timeout(self._run, self._step, self._deadlines.clock())

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from batchrun.core.executions import Stop
 from batchrun.core.items import ItemResult, Usage
 from batchrun.core.job import DefaultOnFailure
-from batchrun.engine.attempt import Attempt, is_for_us, stoppable
+from batchrun.engine.attempt import Attempt, SharedAttempt, SharedError, is_for_us, stoppable
 from batchrun.engine.failures import error_record, is_abort, message_of
 from batchrun.engine.item_run import ItemRun
 from batchrun.engine.keeping import with_outputs
@@ -81,22 +81,23 @@ class Calls:
                 return
             outputs[position] = value
             run.done |= bit
-            usage = None if is_plain else run.left_by(step.position).usage
+            usage, is_hit = (None, False) if is_plain else self._leave(run, step, value, run)
             if keep:
-                attempts = 1 if run.calls is None else run.attempt_of(position)
+                attempts = (1 if run.calls is None else run.attempt_of(position)) - is_hit
                 at, duration = int((began + epoch) * 1e6), (clock() - began) * 1e3
-                records.append((position, "completed", attempts, at, duration, recorded, written, None, run.call_key, usage))
+                records.append((position, "completed", attempts, at, duration, recorded, written, None, run.call_key, usage, is_hit))
 
     async def call_waiting(self, run: ItemRun, step: Step, scope: Scope) -> None:
         """Call a node that waits, on the event loop, with a deadline."""
         recorded = context = None
-        attempt = Attempt(run, step, self._deadlines)
+        attempt = (Attempt if step.batch is None else SharedAttempt)(run, step, self._deadlines)
         try:
             scope.inputs = step.inputs(scope)
             if self._full:
                 recorded = encode(scope.inputs)
             scope.call_key = self.policy.call_key(run, step) if step.sends_call_key else None
             scope.context = context = self.policy.context(run, step) if step.wants_context else None
+            scope.sharing = attempt
             if step.queues:
                 scope.sending = attempt.sending
             with attempt.cancel_scope:
@@ -107,27 +108,26 @@ class Calls:
             if attempt.cancel_scope.cancelled_caught:
                 self.settle_failure(run, step, attempt.timeout(), attempt.began, recorded)
             else:
-                self._settle(run, step, value, (attempt.began, self._clock()), (recorded, written))
+                self._settle(run, step, value, scope, (attempt.began, attempt.ended or self._clock()), (recorded, written))
         except BaseException as error:  # also what Rust extensions raise when they panic
             if is_for_us(error):
                 raise
             run.call_key, run.context = scope.call_key, context
-            self.settle_failure(run, step, error, attempt.began, recorded)
+            self.settle_failure(run, step, error, attempt.began, recorded, attempt)
         finally:
             attempt.end()
             run.call_key = run.context = scope.context = None
             if context is not None:
                 context.end()
+            scope.sharing = None  # else item and attempt would keep one another alive
             if step.queues:
-                del scope.sending  # else item and attempt would keep one another alive
+                del scope.sending
 
     def is_skipped(self, run: ItemRun, step: Step) -> bool:
         """Decide whether a node runs, and note it when it is skipped. A `when` that fails is a failure of its node."""
         began = self._clock()
-        wanted = True
-        if step.upstream and run.skipped & step.upstream == step.upstream:
-            wanted = False
-        elif step.when is not None:
+        wanted = run.is_on_the_way_to(step)
+        if wanted and step.when is not None:
             try:
                 wanted = bool(step.when(run))
             except BaseException as error:  # conditions may call methods of users' values
@@ -135,37 +135,39 @@ class Calls:
                     raise
                 self.settle_failure(run, step, error, began, None)
                 return True
-        if wanted:
-            return False
-        run.skipped |= step.bit
-        run.done |= step.bit
-        if self._records:
-            run.records.append((step.position, "skipped", 0, None, 0.0, None, None, None, None, None))
-        return True
+        if not wanted:
+            self._skip(run, step)
+        return not wanted
 
-    def settle_failure(self, run: ItemRun, step: Step, error: BaseException, began: float, recorded: bytes | None) -> bool:
+    def settle_failure(
+        self, run: ItemRun, step: Step, error: BaseException, began: float, recorded: bytes | None, attempt: Attempt | None = None
+    ) -> bool:
         """Decide what becomes of an item whose node failed. Returns whether it goes on with its next node."""
+        if isinstance(error, SharedError):
+            error = error.error
         if isinstance(error, BudgetUsedUpError):
             run.status = run.status or "cancelled"
             self.policy.on_stop(Stop("budget", str(error)))
             return False
-        now = self._clock()
+        run.cache_hit = False  # what was found has not become its output
+        ended, chance = (None, random.random) if attempt is None else (attempt.ended, attempt.chance)
         trace = run.left_by(step.position)
         before = (run.calls or {}).get(step.position, CallHistory(0))
         history = before._replace(attempts=before.attempts + 1)
-        decision = _decision(step, error, history)
+        decision = _decision(step, error, history, chance)
         if decision.action == "stop":
             run.status = "cancelled"
             self.policy.on_stop(Stop("rule", f"node {step.id}: {type(error).__name__}: {message_of(error)}"))
         is_throttle = decision.action == "throttle"
-        if is_throttle and self._limits is not None:
+        if is_throttle and self._limits is not None and step.batch is None:  # else the call is given back once, not for each item
             self._limits.refund()
         is_retry = decision.action == "retry" and self._deadlines.leaves_time_after(run, decision.wait_seconds)
         if run.status is None and (is_throttle or is_retry):
             run.traces = {**run.traces, step.position: trace}
+            run.waits_since = ended
             self._send_back(run, step, before if is_throttle else history, decision.wait_seconds, throttle=is_throttle)
             return False
-        self._fail(run, step, error, (began, now), recorded, trace.usage)
+        self._fail(run, step, error, (began, ended or self._clock()), recorded, trace.usage)
         return run.goes_on
 
     def _fail(
@@ -176,22 +178,24 @@ class Calls:
         if self._records:
             status = "failed" if run.status is None else run.status
             attempts = run.attempt_of(step.position)
-            run.records.append((step.position, status, attempts, *self._times(*times), recorded, None, record, run.call_key, usage))
+            run.records.append((step.position, status, attempts, *self._times(*times), recorded, None, record, run.call_key, usage, False))
         if run.status is not None:
             return
         if step.on_failure == "stop" or not self._deadlines.leaves_time_after(run, 0):
             run.status, run.error = "failed", record
             return
-        run.outputs[step.position] = fresh(step.on_failure.default) if isinstance(step.on_failure, DefaultOnFailure) else None
-        run.failed |= step.bit
-        run.done |= step.bit
+        run.fail_with(step, fresh(step.on_failure.default) if isinstance(step.on_failure, DefaultOnFailure) else None)
 
     def settle_queued(self, run: ItemRun) -> None:
         """Settle an item whose deadline passed while it waited for a lane."""
-        step = next((step for step in self.policy.plan.stages[run.stage].steps if not run.done & step.bit), None)
-        if step is not None:
-            began = self._clock()
-            self.settle_failure(run, step, self._deadlines.timeout(run, step, began), began, None)
+        for step in self.policy.plan.stages[run.stage].steps:
+            if run.done & step.bit:
+                continue
+            if run.is_on_the_way_to(step):
+                began = self._clock()
+                self.settle_failure(run, step, self._deadlines.timeout(run, step, began), began, None)
+                return
+            self._skip(run, step)
 
     def result(self, run: ItemRun) -> ItemResult:
         """The result of an item that has ended."""
@@ -207,7 +211,7 @@ class Calls:
             except BaseException as problem:  # values of users may run code of theirs when they are written down
                 if is_abort(problem):
                     raise
-                status, error = "failed", error_record(problem, None)
+                status, error, output = "failed", error_record(problem, None), None  # a value that was refused must not reach the result
         if status not in ("completed", "skipped") and self.policy.keeper is not None:
             self.policy.keeper.keep([run])
         if status == "failed" and not self._full:
@@ -219,6 +223,11 @@ class Calls:
         started, duration = self._times(run.started, self._clock())
         return ItemResult(run.source, status, output, error, run.attempts, started, duration, run.records)
 
+    def _skip(self, run: ItemRun, step: Step) -> None:
+        run.skip(step)
+        if self._records:
+            run.records.append((step.position, "skipped", 0, None, 0.0, None, None, None, None, None, False))
+
     def _begins(self, run: ItemRun, step: Step, lane: Watched) -> bool:
         lane.began = self._clock()  # a condition can hang, too
         lane.step = step
@@ -229,14 +238,25 @@ class Calls:
         return True
 
     def _settle(
-        self, run: ItemRun, step: Step, value: object, times: tuple[float, float], written: tuple[bytes | None, bytes | None]
+        self,
+        run: ItemRun,
+        step: Step,
+        value: object,
+        scope: Scope,
+        times: tuple[float, float],
+        written: tuple[bytes | None, bytes | None],
     ) -> None:
-        run.outputs[step.position] = value
-        run.done |= step.bit
-        usage = run.left_by(step.position).usage
+        usage, is_hit = self._leave(run, step, value, scope)
         if self._records:
-            attempts = run.attempt_of(step.position)
-            run.records.append((step.position, "completed", attempts, *self._times(*times), *written, None, run.call_key, usage))
+            attempts = run.attempt_of(step.position) - is_hit  # which was no call
+            run.records.append((step.position, "completed", attempts, *self._times(*times), *written, None, run.call_key, usage, is_hit))
+
+    @staticmethod
+    def _leave(run: ItemRun, step: Step, value: object, scope: Scope) -> tuple[Usage | None, bool]:
+        """A call has ended well. Returns what it used, and whether its output came from the cache."""
+        run.end_with(step, value)
+        is_hit, scope.cache_hit = scope.cache_hit, False
+        return run.left_by(step.position).usage, is_hit
 
     def _send_back(self, run: ItemRun, step: Step, history: CallHistory, wait_seconds: float, *, throttle: bool) -> None:
         if throttle:
@@ -256,9 +276,9 @@ class Calls:
         return int((began + self._epoch) * 1e6), (ended - began) * 1e3
 
 
-def _decision(step: Step, error: BaseException, history: CallHistory) -> Decision:
+def _decision(step: Step, error: BaseException, history: CallHistory, chance: Callable[[], float]) -> Decision:
     try:
-        return step.retry.decide(error, history, random.random)
+        return step.retry.decide(error, history, chance)
     except BaseException as second:  # an attribute of the user's exception that raises when it is read
         if is_abort(second):
             raise
@@ -269,5 +289,6 @@ def _stretch(stage: Stage, callables: list[Callable[[Scope], Any]]) -> list[tupl
     """What the fast path needs of each step; the last one says that the step always runs and no call key or context is about."""
     is_plain = not any(step.sends_call_key or step.wants_context for step in stage.steps)
     return [
-        (step, step.position, step.bit, step.inputs, callables[step.position], is_plain and not step.conditional) for step in stage.steps
+        (step, step.position, step.bit, step.inputs, callables[step.position], is_plain and not (step.conditional or step.is_cached))
+        for step in stage.steps
     ]

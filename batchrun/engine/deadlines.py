@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,6 +32,10 @@ class Deadlines:
         limits = [limit for limit in (step.timeout_seconds, left) if limit is not None]
         return max(min(limits), 0.0) if limits else None
 
+    def item_ends_at(self, run: ItemRun) -> float:
+        """By the clock, when an item's time is up; infinite: never."""
+        return math.inf if self.item_timeout_seconds is None else run.started + run.excluded + self.item_timeout_seconds
+
     def leaves_time_after(self, run: ItemRun, wait_seconds: float) -> bool:
         """Whether the item will have time left after a wait."""
         left = self._item_seconds(run, self.clock())
@@ -54,6 +59,4 @@ class Deadlines:
         return error
 
     def _item_seconds(self, run: ItemRun, now: float) -> float | None:
-        if self.item_timeout_seconds is None:
-            return None
-        return run.started + run.excluded + self.item_timeout_seconds - now
+        return None if self.item_timeout_seconds is None else self.item_ends_at(run) - now

@@ -7,60 +7,37 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
-from typing import Literal, NamedTuple, Self, TypeVar
+from typing import Self, TypeVar
 
 import anyio
 
 from batchrun.core.executions import Stop
-from batchrun.core.items import Item, ItemResult, RestoredItem
-from batchrun.core.job import Run
-from batchrun.core.protocols import NodeJournal, Slot
+from batchrun.core.items import Item, ItemResult
+from batchrun.core.protocols import Slot
+from batchrun.engine.batcher import BatchPorts
+from batchrun.engine.batches import Batches, largest_batch
 from batchrun.engine.calls import Calls
 from batchrun.engine.context import CallPorts
 from batchrun.engine.deadlines import Deadlines
-from batchrun.engine.item_run import ItemRun
+from batchrun.engine.item_run import Finished, ItemRun
 from batchrun.engine.keeping import Keeper
 from batchrun.engine.lane import Lane, LaneHooks
 from batchrun.engine.lanes import LanePool
 from batchrun.engine.open_items import Activity, OpenItems
 from batchrun.engine.policy import CallPolicy
 from batchrun.engine.restoring import Restorer
-from batchrun.flow.budget import Spending
+from batchrun.engine.settings import EngineSettings
+from batchrun.engine.sharing import SharingPorts
+from batchrun.engine.threads import Threads
+from batchrun.engine.together import together
 from batchrun.workflow.plan import Plan, Stage, Step
 
+__all__ = ["Engine", "EngineSettings"]
+
 T = TypeVar("T")
-
-
-class EngineSettings(NamedTuple):
-    """What an engine needs besides the plan.
-
-    Attributes:
-        execution_id: goes into call keys.
-        run: the run policies.
-        recording: how much of each node execution is written down.
-        journal: keeps what nodes of items come to that are not completed; null: nothing is kept.
-        restored: where an item goes on that an earlier run began, by its ordinal; null for items that begin anew.
-        stale: ids of nodes that were edited since; what is kept of them and of nodes after them is not used.
-        spending: counts calls and what they use against the budget.
-        on_note: called with a line for people, on the event loop.
-    """
-
-    execution_id: str
-    run: Run
-    recording: Literal["full", "summary", "none"] = "full"
-    journal: NodeJournal | None = None
-    restored: Callable[[int], RestoredItem | None] | None = None
-    stale: frozenset[str] = frozenset()
-    spending: Spending | None = None
-    on_note: Callable[[str], None] = lambda _line: None
-
-
-class Finished(NamedTuple):
-    """What came out of a chunk: results, and items that must wait before they are tried again."""
-
-    results: list[ItemResult]
-    waiting: list[ItemRun]
 
 
 class Engine:
@@ -93,8 +70,13 @@ class Engine:
             self._stack = stack.pop_all()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+        self._clock_offset = self._loop.time() - self._clock()
+        self._threads = Threads(self._stop_if_stuck)
         keeper = self._keeper()
-        self._calls = Calls(self._policy(keeper))
+        policy = self._policy(keeper)
+        ports = BatchPorts(limits=policy.limits, clock=self._clock, on_abandoned=self._stop_if_stuck)
+        self.batches = Batches(self.plan, self._settings.run.parallelism, ports)
+        self._calls = Calls(replace(policy, batched=self.batches.calls))
         hooks = LaneHooks(
             work=self._work, finished=self._chunk_finished, is_late=self._is_late, abandoned=self._abandoned, clock=self._clock
         )
@@ -105,6 +87,8 @@ class Engine:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open.close()
         self.lanes.close()
+        await self._threads.close()
+        await self.batches.close()
         await self._stack.__aexit__(kind, error, trace)
 
     @property
@@ -113,6 +97,16 @@ class Engine:
         if self._lanes is None:
             raise RuntimeError("the engine is not open: use it in an async with statement")
         return self._lanes
+
+    @property
+    def abandoned_count(self) -> int:
+        """Threads of calls that were given up and have still not come back."""
+        return self.lanes.abandoned_count + self.batches.abandoned_count + self._threads.abandoned_count
+
+    @property
+    def largest_batch(self) -> int:
+        """The most items that wait for one another, to be called together; 0: none do."""
+        return largest_batch(self.plan)
 
     def submit(self, items: Sequence[Item], on_finished: Callable[[Finished], None]) -> None:
         """Run items of a plan that is one stretch, in chunks. `on_finished` is called on the event loop."""
@@ -133,6 +127,7 @@ class Engine:
         if not run.has_begun:
             run.started = self._clock()
         self._open.add(run)
+        run.slot = slot
         try:
             while True:
                 if run.wait_seconds is not None and not await self._waited(run, slot):
@@ -149,10 +144,15 @@ class Engine:
     def resize(self, parallelism: int) -> None:
         """Let more or fewer functions run in lanes at once, from now on; calls in flight go on."""
         self.lanes.resize(parallelism)
+        self.batches.resize(parallelism)
 
     def activity(self) -> Activity:
         """What the items that have begun are doing."""
         return self._open.activity()
+
+    def send_waiting(self, *, is_end: bool) -> None:
+        """All open items wait, and no other can begin, now or (`is_end`) ever: let none wait for others that cannot come."""
+        self.batches.send_waiting(is_end=is_end)
 
     def stop_waiting(self) -> None:
         """Let items that wait for another attempt end as cancelled."""
@@ -166,15 +166,9 @@ class Engine:
         self.lanes.abandon_all()
 
     def _keeper(self) -> Keeper | None:
-        settings = self._settings
-        if settings.journal is None:
-            return None
-        return Keeper(
-            self.plan.steps,
-            settings.journal,
-            has_records=settings.recording != "none",
-            on_note=lambda line: self._on_loop(settings.on_note, line),
-        )
+        journal, has_records = self._settings.journal, self._settings.recording != "none"
+        on_note = partial(self._on_loop, self._settings.on_note)
+        return None if journal is None else Keeper(self.plan.steps, journal, has_records=has_records, on_note=on_note)
 
     def _policy(self, keeper: Keeper | None) -> CallPolicy:
         settings = self._settings
@@ -185,6 +179,8 @@ class Engine:
             ports=CallPorts(settings.execution_id, settings.journal, settings.spending),
             keeper=keeper,
             on_stop=self._stop_by_call,
+            threads=self._threads,
+            sharing=SharingPorts(settings.cache, self._clock, partial(self._on_loop, settings.on_note)),
         )
 
     def _stop_by_call(self, cause: Stop) -> None:
@@ -204,9 +200,10 @@ class Engine:
 
     async def _waited(self, run: ItemRun, slot: Slot) -> bool:
         seconds, run.wait_seconds = run.wait_seconds or 0.0, None
+        since = anyio.current_time() if run.waits_since is None else run.waits_since + self._clock_offset
         with self._open.backing_off(run):
             async with slot.parked():
-                with anyio.move_on_after(seconds):
+                with anyio.CancelScope(deadline=since + seconds):
                     await self._stopping.wait()
         return not self._stopping.is_set()
 
@@ -234,9 +231,7 @@ class Engine:
         if len(ready) == 1:
             await calls.call_waiting(run, ready[0], run)
         elif ready:
-            async with anyio.create_task_group() as group:
-                for step in ready:
-                    group.start_soon(calls.call_waiting, run, step, run.branch())
+            await together(calls.call_waiting, run, ready, self._settings.run.max_parallel_nodes)
 
     def _work(self, run: ItemRun, lane: Lane) -> None:
         """In a lane thread: run the item's stretch, and finish it when that was all."""
@@ -272,15 +267,16 @@ class Engine:
         if step is None or self._calls.is_over:  # without a step, it was taken away before the first call of its lane
             successor.status = "cancelled"
             return successor
-        successor.done &= ~step.bit
-        successor.kept &= ~step.bit
-        successor.records = [record for record in successor.records if record[0] != step.position]
+        successor.undo(step)
         self._calls.settle_failure(successor, step, self._deadlines.timeout(successor, step, began), began, None)
-        if self.lanes.abandoned_count > self._most_abandoned:
-            message = f"{self.lanes.abandoned_count} calls hang, the last one in node {step.id}; their threads cannot be ended"
-            self._on_stop(Stop("stuck", message))
+        self._stop_if_stuck(step)
         self._open.replace(successor)
         return successor
+
+    def _stop_if_stuck(self, step: Step) -> None:
+        if self.abandoned_count > self._most_abandoned and not self._calls.is_over:
+            message = f"{self.abandoned_count} calls hang, the last one in node {step.id}; their threads cannot be ended"
+            self._on_stop(Stop("stuck", message))
 
     def _cancelled(self, run: ItemRun) -> ItemResult:
         run.status, run.error = "cancelled", None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 from batchrun.core.errors import ErrorRecord
 from batchrun.core.items import Item, ItemResult, ItemStatus, NodeRecord
 from batchrun.engine.context import CallContext, Trace
 from batchrun.flow.retry import CallHistory
+from batchrun.workflow.plan import Step
 from batchrun.workflow.scope import Scope
 
 
@@ -32,6 +34,7 @@ class ItemRun(Scope):
         started: engine clock when the item was first worked on; negative: it was not yet.
         excluded: seconds that do not count towards the item's deadline.
         wait_seconds: set when the item must wait before it goes on.
+        waits_since: engine clock from which these seconds count; null: from when it begins to wait.
         status: set when the item has ended early: failed or cancelled.
         error: why it failed.
         result: the finished result, once a lane has made it.
@@ -55,6 +58,7 @@ class ItemRun(Scope):
     started = -1.0
     excluded = 0.0
     wait_seconds: float | None = None
+    waits_since: float | None = None
     status: ItemStatus | None = None
     error: ErrorRecord | None = None
     result: ItemResult | None = None
@@ -76,6 +80,40 @@ class ItemRun(Scope):
     def goes_on(self) -> bool:
         """Whether its next node can run now: it has neither ended nor must it wait."""
         return self.status is None and self.wait_seconds is None
+
+    def is_on_the_way_to(self, step: Step) -> bool:
+        """Whether what ended before a node leads to it."""
+        if step.fallback_for:
+            return bool(self.failed & step.fallback_for)
+        if step.sources and self.skipped & step.sources == step.sources:
+            return False
+        is_id = step.id.__eq__  # not ==, which would call what users define for values of theirs
+        return not step.chosen_by or any(is_id(self.outputs[position]) is True for position in step.chosen_by)
+
+    # The event loop looks at `done` while a lane works: what it goes with is set before.
+
+    def end_with(self, step: Step, value: object) -> None:
+        """A node has ended with this output; it is also that of the nodes it stands in for."""
+        self.outputs[step.position] = value
+        for position in step.stands_in_for:
+            self.outputs[position] = value
+        self.done |= step.bit
+
+    def fail_with(self, step: Step, value: object) -> None:
+        """A node has failed, and the item goes on with this in place of its output."""
+        self.failed |= step.bit
+        self.end_with(step, value)
+
+    def skip(self, step: Step) -> None:
+        """A node does not run; a fallback that does not run stands in for nothing."""
+        self.skipped |= step.bit
+        self.done |= step.bit
+
+    def undo(self, step: Step) -> None:
+        """Forget how a node ended."""
+        for name in ("done", "kept", "failed", "skipped"):
+            setattr(self, name, getattr(self, name) & ~step.bit)
+        self.records = [record for record in self.records if record[0] != step.position]
 
     def attempt_of(self, position: int) -> int:
         """The number of the call of a node that is being made: 1 for the first."""
@@ -105,3 +143,10 @@ class ItemRun(Scope):
         copy.outputs = list(self.outputs)
         copy.records = list(self.records)
         return copy
+
+
+class Finished(NamedTuple):
+    """What came out of a chunk: results, and items that must wait before they are tried again."""
+
+    results: list[ItemResult]
+    waiting: list[ItemRun]

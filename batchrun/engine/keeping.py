@@ -57,7 +57,9 @@ class Keeper:
                     continue  # a lane is just about to write it
                 record = blank_record(run, step)
             run.kept |= step.bit
-            text = self._output(run.outputs[step.position], step, record)
+            # Where a node has failed, its fallback may have put its own output there by now.
+            is_null = record[1] == "failed" and step.on_failure == "continue"
+            text = b"null" if is_null else self._output(run.outputs[step.position], step, record)
             if text is not None:
                 kept.append(open_node(run, step)._replace(node_attempts=0, record=record, output=text, checkpoint=None))
         return kept
@@ -99,18 +101,22 @@ def restorer(step: Step, record: NodeRecord) -> Callable[[Any], Any]:
 def blank_record(run: ItemRun, step: Step) -> NodeRecord:
     """The record of a node that ended, when none is written."""
     if run.skipped & step.bit:
-        return (step.position, "skipped", 0, None, 0.0, None, None, None, None, None)
+        return (step.position, "skipped", 0, None, 0.0, None, None, None, None, None, False)
     status: NodeStatus = "failed" if run.failed & step.bit else "completed"
-    return (step.position, status, run.attempt_of(step.position), None, 0.0, None, None, None, None, None)
+    return (step.position, status, run.attempt_of(step.position), None, 0.0, None, None, None, None, None, False)
 
 
 def with_outputs(run: ItemRun, steps: Iterable[Step]) -> list[NodeRecord]:
     """The records of a failed item: they show the outputs its nodes had, whatever is recorded otherwise."""
     records = {record[0]: record for record in run.records}
     for step in steps:
-        if run.done & step.bit and not run.skipped & step.bit:
-            text = asked(partial(encode, run.outputs[step.position]), default=None)
-            if text is not None:
-                record = records.get(step.position) or blank_record(run, step)
-                records[step.position] = (*record[:6], text, *record[7:])
+        if not run.done & step.bit or run.skipped & step.bit:
+            continue
+        record = records.get(step.position) or blank_record(run, step)
+        if run.failed & step.bit:
+            records[step.position] = record  # it had none: what others read in its place may be that of its fallback
+            continue
+        text = asked(partial(encode, run.outputs[step.position]), default=None)
+        if text is not None:
+            records[step.position] = (*record[:6], text, *record[7:])
     return list(records.values())

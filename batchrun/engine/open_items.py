@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain
 from typing import NamedTuple
 
@@ -77,10 +78,11 @@ class OpenItems:
     def activity(self) -> Activity:
         """Count what the items are doing."""
         in_lanes = {run.source.ordinal: run for run in self._lanes.current}
+        node_at = cache(self._node_at)  # items may be many, the places they are at are few
         nodes = Counter[str]()
         waiting_for = Counter(call=0, lane=0, backoff=0)
         for ordinal, run in {**in_lanes, **self._runs}.items():
-            node_id = self._node_of(run)
+            node_id = node_at(run.stage, run.done)
             if node_id is not None:
                 nodes[node_id] += 1
                 is_queued = run.waiter is not None and ordinal not in in_lanes
@@ -92,10 +94,9 @@ class OpenItems:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _node_of(self, run: ItemRun) -> str | None:
-        """The first node that an item is at; null when it is just about to end."""
-        stages = self._plan.stages[run.stage : run.stage + 1]
-        return next((step.id for stage in stages for step in stage.steps if not run.done & step.bit), None)
+    def _node_at(self, stage: int, done: int) -> str | None:
+        """The first node that an item is at which has come so far; null when it is just about to end."""
+        return next((step.id for stage in self._plan.stages[stage : stage + 1] for step in stage.steps if not done & step.bit), None)
 
     def _keep(self, keeper: Keeper) -> None:
         keeper.keep(chain(self._runs.values(), self._lanes.current))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from batchrun.core.executions import Stop
@@ -12,6 +13,8 @@ from batchrun.engine.context import CallContext, CallPorts, Trace
 from batchrun.engine.deadlines import Deadlines
 from batchrun.engine.item_run import ItemRun
 from batchrun.engine.keeping import Keeper, open_node
+from batchrun.engine.sharing import SharingPorts, shared
+from batchrun.engine.threads import Threads
 from batchrun.flow.budget import Spending
 from batchrun.workflow.plan import Plan, Step
 from batchrun.workflow.scope import Scope
@@ -32,6 +35,9 @@ class CallPolicy:
         ports: what the contexts of the calls share.
         keeper: keeps what nodes of items come to that are not completed; null: nothing is kept.
         on_stop: called with the reason when a retry rule says `stop`, or the budget is used up; from any thread.
+        threads: where plain functions are called whose items wait for one another.
+        sharing: what the calls have in common that need not all be made.
+        batched: the calls of nodes that are made for several items at once, by position; they count themselves.
     """
 
     plan: Plan
@@ -40,6 +46,9 @@ class CallPolicy:
     ports: CallPorts
     keeper: Keeper | None
     on_stop: Callable[[Stop], None]
+    threads: Threads
+    sharing: SharingPorts
+    batched: Mapping[int, Callable[[Scope], Any]] = field(default_factory=dict)
 
     @property
     def limits(self) -> Spending | None:
@@ -48,9 +57,17 @@ class CallPolicy:
         return spending if spending is not None and spending.is_limited else None
 
     def callables(self) -> list[Callable[[Scope], Any]]:
-        """The calls of the nodes, by position; each call is counted before it is made where there are limits."""
-        limits = self.limits
-        return [step.call if limits is None else _counted(step.call, limits) for step in self.plan.steps]
+        """The calls of the nodes, by position."""
+        return [self._callable(step) for step in self.plan.steps]
+
+    def _callable(self, step: Step) -> Callable[[Scope], Any]:
+        """The call of a node: counted before it is made where there are limits, and only made where nobody knows what it gives."""
+        call = self.batched.get(step.position)
+        if call is None:
+            call = partial(self.threads.call, step) if step.waits and not step.call_waits else step.call
+            call = call if self.limits is None else _counted(call, self.limits)
+        is_shared = step.is_deduped or (step.is_cached and self.sharing.cache is not None)
+        return shared(step, call, self.sharing) if is_shared else call
 
     def call_key(self, run: ItemRun, step: Step) -> str:
         """What identifies the calls of a node for an item, whatever happens to them."""

@@ -38,17 +38,22 @@ class Restorer:
             if step.id in stale or step.upstream & edited:
                 edited |= step.bit
         self._edited_bits = edited
+        self._upstream = {step.id: [each.id for each in self._steps if each.bit & step.upstream] for step in self._steps}
 
     def run_of(self, item: Item, restored: RestoredItem) -> ItemRun:
         """A run that has done what is kept of the item, as far as it still holds."""
         run = ItemRun(item, self._count)
         run.attempts, run.generation = restored.attempts, restored.generation
-        earlier = Counter[int]()
+        earlier, epochs, outdated = Counter[int](), Counter[str](), self._edited_bits
         for step, node in self._kept(restored):
-            if step.bit & self._edited_bits:
+            # What a node made, or left, in an earlier run than the one that a node before it ended in was made from something else.
+            if step.upstream & outdated or any(epochs[id] > node.epoch for id in self._upstream[step.id]):
+                outdated |= step.bit
+            if step.bit & outdated:
                 earlier[step.position] += node.node_attempts
             elif node.record is not None:
                 self._take_over(run, step, node.record, node.output)
+                epochs[step.id] = node.epoch if run.done & step.bit else 0
             else:
                 run.calls = {**(run.calls or {}), step.position: CallHistory(attempts=node.node_attempts)}
                 if node.checkpoint is not None:
@@ -70,13 +75,13 @@ class Restorer:
         value = asked(partial(_value, step, record, output), default=_NOTHING)
         if value is _NOTHING:
             return
-        run.outputs[step.position] = value
-        run.done |= step.bit
-        run.kept |= step.bit
         if record[1] == "skipped":
-            run.skipped |= step.bit
-        if record[1] == "failed":
-            run.failed |= step.bit
+            run.skip(step)
+        elif record[1] == "failed":
+            run.fail_with(step, value)
+        else:
+            run.end_with(step, value)
+        run.kept |= step.bit
         if self._recording != "none":
             written = output if self._recording == "full" and record[1] == "completed" else None
             run.records.append((step.position, *record[1:6], written, *record[7:]))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from batchrun.core.errors import ExecutionError
 from batchrun.core.executions import Progress, ShownStatus
 from batchrun.execution import control
+from batchrun.execution.progress import PROGRESS_FIELDS, at_end
+from batchrun.execution.pulse import Pulses
 from batchrun.execution.record import Record
 from batchrun.execution.tuning import tuning
 from batchrun.results import Journal, ResultTotals
@@ -23,7 +24,8 @@ Answer: TypeAlias = Literal["requested", "done", "nothing"]
 """What became of a request: its process was asked; it was done at once; there was nothing to do any more."""
 
 _IN_A_PROCESS = ("running", "finalizing")
-_HEARTBEAT_LASTS = timedelta(seconds=30)
+_HAS_ENDED = ("completed", "cancelled", "rejected")
+_pulses = Pulses()
 
 
 def status_of(record: Mapping[str, Any], folder: Path, heartbeat_at: datetime | None) -> ShownStatus:
@@ -45,20 +47,18 @@ def progress_of(record: Mapping[str, Any], stored: StoredExecution | None) -> Pr
         record: the content of its execution.json.
         stored: what the store knows of it, if it does.
     """
-    known = {field.name for field in fields(Progress)}
-    told = {name: value for name, value in stored.progress.items() if name in known} if stored is not None else {}
-    totals = record.get("totals")
-    if totals is not None:
-        counters = ResultTotals.from_plain(totals).counters()
-        told |= {name: count for name, count in counters.items() if name in known} | {"open_items": 0}
-    return Progress(**told)
+    told = {name: value for name, value in stored.progress.items() if name in PROGRESS_FIELDS} if stored is not None else {}
+    if record.get("totals") is None:
+        return Progress(**told)
+    lasted = {"elapsed_seconds": float(record.get("duration_seconds") or 0.0)}
+    return at_end(Progress(**(lasted | told)), ResultTotals.from_plain(record["totals"]))
 
 
 def stored_of(record: Mapping[str, Any], folder: Path) -> StoredExecution | None:
     """What the store of an execution knows of it; null when it knows nothing of this folder, or cannot be read."""
     found: list[StoredExecution] = []
     _with_store(record, lambda store: found.append(store.find(record["execution_id"])))
-    return next((stored for stored in found if stored.folder == folder), None)
+    return next((stored for stored in found if stored.folder == folder.resolve()), None)
 
 
 def tell_store(record: Record) -> None:
@@ -72,23 +72,25 @@ def cancel(folder: Path) -> Answer:
     Raises:
         ExecutionError: the folder is none of an execution, or cannot be written to.
     """
-    record = Record.read(folder)
-    status = _status(record, folder)
-    if status in ("completed", "cancelled", "rejected"):
-        return "nothing"
+    record, status = _look(folder)
     if status in _IN_A_PROCESS:
-        _with_store(record.content, lambda store: store.request_cancel(record.content["execution_id"], datetime.now(UTC)))
-        control.send(folder, "cancel")
-        return "requested"
-    lock = Journal(folder)
+        _ask_to_cancel(record)
+        record, status = _look(folder)
+        if status in _IN_A_PROCESS:
+            return "requested"  # a process looks for requests once more after it has written down its end
+    if status in _HAS_ENDED:
+        return "nothing"
     try:
-        record = Record.read(folder)  # as it is while nobody else can change it
-        at = datetime.now(UTC).isoformat()
-        record.enter("cancelled", "cancel", cancel_requested_at=at, stop_reason="cancel", error="cancelled while no process ran it")
+        lock = Journal(folder)
+    except ExecutionError:
+        if not is_locked(folder):
+            raise
+        _ask_to_cancel(record)  # a process has just taken it on
+        return "requested"
+    try:
+        return _cancel_unrun(Record.read(folder))
     finally:
         lock.close()
-    tell_store(record)
-    return "done"
 
 
 def pause(folder: Path) -> Answer:
@@ -97,10 +99,10 @@ def pause(folder: Path) -> Answer:
     Raises:
         ExecutionError: it is not running, or its folder cannot be written to.
     """
-    status = _status(Record.read(folder), folder)
+    _, status = _look(folder)
     if status == "paused":
         return "nothing"
-    if status not in _IN_A_PROCESS:
+    if status != "running":
         raise ExecutionError(f"{folder} is {status}: only a running execution can be paused")
     control.send(folder, "pause")
     return "requested"
@@ -117,17 +119,41 @@ def tune(folder: Path, settings: Mapping[str, Any] | Sequence[str]) -> None:
         JobError: a value is refused, or is not one that can change while items run.
         ExecutionError: the execution is not running, or its folder cannot be written to.
     """
-    record = Record.read(folder)
-    status = _status(record, folder)
-    if status not in _IN_A_PROCESS:
+    record, status = _look(folder)
+    if status != "running":
         raise ExecutionError(f"{folder} is {status}: only a running execution can be tuned; give the new values to batchrun resume --set")
     tuning(record.content["job"], Path(record.content["job_folder"]), settings)
     control.send(folder, "tune", settings)
 
 
-def _status(record: Record, folder: Path) -> ShownStatus:
+def _look(folder: Path) -> tuple[Record, ShownStatus]:
+    record = Record.read(folder)
     stored = stored_of(record.content, folder)
-    return status_of(record.content, folder, stored.heartbeat_at if stored is not None else None)
+    return record, status_of(record.content, folder, stored.heartbeat_at if stored is not None else None)
+
+
+def _ask_to_cancel(record: Record) -> None:
+    request = control.send(record.folder, "cancel")  # first: it must not wait for the store
+    _with_store(record.content, lambda store: store.request_cancel(record.id, request.at))
+
+
+def _cancel_unrun(record: Record) -> Answer:
+    """Cancel an execution that nobody else can change meanwhile."""
+    if record.status in _HAS_ENDED:
+        return "nothing"
+    at = datetime.now(UTC).isoformat()
+    record.enter(
+        "cancelled",
+        "cancel",
+        folder=str(record.folder.resolve()),  # where it may have been moved to
+        cancel_requested_at=at,
+        completed_at=record.content.get("completed_at") or at,
+        stop_reason="cancel",
+        error="cancelled while no process ran it",
+    )
+    control.clear(record.folder)
+    tell_store(record)
+    return "done"
 
 
 def _is_run(record: Mapping[str, Any], folder: Path, heartbeat_at: datetime | None) -> bool:
@@ -135,7 +161,7 @@ def _is_run(record: Mapping[str, Any], folder: Path, heartbeat_at: datetime | No
     is_taken = is_locked(folder)
     if is_taken or record.get("host") == os.uname().nodename:
         return bool(is_taken)
-    return heartbeat_at is not None and abs(datetime.now(UTC) - heartbeat_at) < _HEARTBEAT_LASTS
+    return heartbeat_at is not None and _pulses.is_alive(record["execution_id"], heartbeat_at)
 
 
 def _with_store(record: Mapping[str, Any], action: Callable[[Store], object]) -> None:

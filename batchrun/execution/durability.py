@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import polars as pl
 
 from batchrun.core.items import RestoredItem
 from batchrun.core.job import Run
@@ -74,15 +74,11 @@ class Durability:
         done = self.recovered
         return Counts(completed=done.count("completed"), failed=done.count("failed"), skipped=done.count("skipped")) if done else Counts()
 
-    def run_again(self, where: str | None, schema: pa.Schema, *, from_start: bool) -> bytes | None:
-        """Choose failed items to run again, and only these. Returns what the journal must be told; null: no item matches.
-
-        Raises:
-            JobError: `where` is not an expression on the columns of the result.
-        """
+    def run_again(self, where: pl.Expr | None, *, from_start: bool) -> bytes | None:
+        """Choose failed items to run again, and only these. Returns what the journal must be told; null: no item matches."""
         if self.recovered is None:
             return None
-        chosen = self.recovered.failed(where, schema)
+        chosen = self.recovered.failed(where)
         self._only = bytearray(len(self.recovered.done))
         for ordinal in chosen:
             self._only[ordinal] = 1

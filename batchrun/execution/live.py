@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import sys
+from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import anyio
 
 from batchrun.core.executions import Progress
-from batchrun.dispatch.dispatcher import Dispatcher
-from batchrun.engine.engine import Engine
-from batchrun.engine.item_run import ItemRun
 from batchrun.execution import control
 from batchrun.execution.control import Request
-from batchrun.results import ResultWriter
+from batchrun.execution.progress import Followed, snapshots, with_activity
 from batchrun.store import Heartbeat
-from batchrun.telemetry.progress import Display, display
+from batchrun.telemetry.progress import Display, Lines, display
 
 _TICK_SECONDS = 0.2
 _TICKS_PER_LOOK = 5  # control files, heartbeat, and what the items are doing
-
-
-class Followed(NamedTuple):
-    """The rooms that know how far an execution is."""
-
-    dispatcher: Dispatcher[ItemRun]
-    engine: Engine
-    writer: ResultWriter
-    total_items: int
 
 
 class Live:
@@ -42,7 +30,7 @@ class Live:
         folder: the execution's folder.
         name: of the job, for the display.
         quiet: show nothing.
-        on_request: is called on the event loop with what was asked for in control files.
+        on_request: is called with what was asked for in control files: on the event loop while there is one.
 
     Attributes:
         progress: how far it is; replaced several times a second.
@@ -57,86 +45,63 @@ class Live:
         self._quiet = quiet
         self._on_request = on_request
         self._display: Display | None = None
-        self._early: list[str] = []  # notes from before there is a display
+        self._notes: deque[str] = deque()  # not shown yet; no lock, for a signal handler may come in between
 
     def note(self, text: str) -> None:
-        """Show a line of text; from any thread."""
-        if self._display is None:
-            self._early.append(text)
-        else:
-            self._display.note(text)
+        """Show a line of text; from any thread. What comes before there is a display is shown as soon as there is."""
+        self._notes.append(text)
+        self._show_notes()
 
     @asynccontextmanager
     async def following(self, rooms: Followed) -> AsyncIterator[None]:
-        """Tell how far the items are for as long as they run."""
-        shown = self._display = display(self._name, rooms.total_items, quiet=self._quiet)
-        for text in self._early:
-            shown.note(text)
-        snapshot = _snapshots(rooms)
+        """Tell how far the items are for as long as they run. What was asked before is taken up before the first of them."""
+        shown = self._display = display(self._name, rooms.total_items, restored=rooms.dispatcher.counts.ended, quiet=self._quiet)
+        self._show_notes()
+        snapshot, are_over = snapshots(rooms), asyncio.Event()
+        limiter = anyio.CapacityLimiter(1)  # functions of users may have taken all threads of the common one
+
+        async def look() -> None:
+            self.progress = with_activity(snapshot(self.progress), rooms)
+            self.heartbeat.beat(asdict(self.progress))
+            for request in await anyio.to_thread.run_sync(control.take, self._folder, limiter=limiter):
+                self._on_request(request)
 
         async def tick() -> None:
-            looks = 0
-            while True:
-                await anyio.sleep(_TICK_SECONDS)
-                looks += 1
+            ticks = 0
+            while not are_over.is_set():
+                with anyio.move_on_after(_TICK_SECONDS):
+                    await are_over.wait()
+                ticks += 1
                 self.progress = snapshot(self.progress)
-                if looks % _TICKS_PER_LOOK == 1:
-                    await self._look(rooms)
+                if ticks % _TICKS_PER_LOOK == 0:
+                    await look()
                 shown.update(self.progress)
 
+        await look()
         ticking = asyncio.create_task(tick())  # not in a task group, which would wrap the errors of the run
         try:
             yield
         finally:
-            ticking.cancel()
-            self.progress = snapshot(Progress())
+            are_over.set()
+            await asyncio.wait([ticking])  # a request that was taken out of its file must not get lost
+            self.progress = with_activity(snapshot(self.progress), rooms)
             shown.close(self.progress)
+
+    def take_requests(self) -> None:
+        """Take up what was asked since the items have ended."""
+        for request in control.take(self._folder):
+            self._on_request(request)
 
     def end(self) -> None:
         """The execution has ended: tell the store how far it came, and nothing any more."""
         self.heartbeat.beat(asdict(self.progress))
         self.heartbeat.close()
+        if self._display is None and not self._quiet:  # it ended before its first item
+            self._display = Lines(self._name, sys.stderr)
+        self._show_notes()
 
-    async def _look(self, rooms: Followed) -> None:
-        self.progress = _with_activity(self.progress, rooms)
-        self.heartbeat.beat(asdict(self.progress))
-        for request in await anyio.to_thread.run_sync(control.take, self._folder):
-            self._on_request(request)
-
-
-def _snapshots(rooms: Followed) -> Callable[[Progress], Progress]:
-    """Gives the progress at this moment; what the items are doing is as it was at the last look."""
-    dispatcher, started = rooms.dispatcher, time.monotonic()
-    restored_items = dispatcher.counts.ended
-
-    def snapshot(before: Progress) -> Progress:
-        counts = dispatcher.counts
-        return replace(
-            before,
-            total_items=rooms.total_items,
-            completed_items=counts.completed,
-            failed_items=counts.failed,
-            skipped_items=counts.skipped,
-            cancelled_items=counts.cancelled,
-            waiting_items=counts.waiting,
-            open_items=dispatcher.open_items,
-            restored_items=restored_items,
-            elapsed_seconds=time.monotonic() - started,
-            total_nodes=len(rooms.engine.plan.steps),
-        )
-
-    return snapshot
-
-
-def _with_activity(progress: Progress, rooms: Followed) -> Progress:
-    nodes, waiting_for = rooms.engine.activity()
-    current = max(nodes, key=nodes.__getitem__, default=None)
-    slowest = max(rooms.writer.totals.nodes, key=lambda node: node.total_ms, default=None)
-    return replace(
-        progress,
-        current_node_id=current,
-        current_node_idx=next((step.position for step in rooms.engine.plan.steps if step.id == current), None),
-        slowest_node_id=slowest.node_id if slowest is not None and slowest.calls else None,
-        open_nodes=nodes,
-        waiting_for=waiting_for,
-    )
+    def _show_notes(self) -> None:
+        if self._display is not None:
+            with suppress(IndexError):
+                while True:
+                    self._display.note(self._notes.popleft())

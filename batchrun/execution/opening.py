@@ -7,9 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import polars as pl
+
 from batchrun.config import locate
 from batchrun.core.errors import ExecutionError, JobError, Problem
 from batchrun.datasets import Loaded
+from batchrun.datasets.expressions import BadExpression, parse_filter
 from batchrun.execution.account import tell_store
 from batchrun.execution.control import clear
 from batchrun.execution.durability import Durability
@@ -66,12 +69,14 @@ def open_execution(prepared: Prepared, execution_id: str, folder: Path, earlier:
     with ExitStack() as undo:
         if earlier is None:
             undo.callback(shutil.rmtree, folder if is_new else folder / "journal", ignore_errors=True)
-        undo.callback(shutil.rmtree, folder / ".spool", ignore_errors=True)
         has_begun = earlier is not None and earlier.record.has_begun
         durability = Durability(folder, prepared.loaded.run, is_resumed=has_begun)
         undo.callback(durability.close)
-        if earlier is not None and (now := Record.read(folder).status) != earlier.record.status:
-            raise ExecutionError(f"{folder} was taken on by another process meanwhile: it is {now} now")
+        undo.callback(shutil.rmtree, folder / ".spool", ignore_errors=True)  # after the lock: it may be that of another process
+        if has_begun:
+            clear(folder)  # what comes from now on is meant for this process
+        if earlier is not None and (now := Record.read(folder)).content["states"] != earlier.record.content["states"]:
+            raise ExecutionError(f"{folder} was taken on by another process meanwhile: it is {now.status} now")
         items = _load(prepared, folder)
         layout = _layout(prepared, items)
         again = None
@@ -80,17 +85,19 @@ def open_execution(prepared: Prepared, execution_id: str, folder: Path, earlier:
             again = _chosen(durability, earlier, layout)
         same = identity(prepared, items, layout)
         if durability.journal is not None:
-            durability.journal.begin({"execution_id": execution_id, "batchrun_version": VERSION, **same})
+            edited = sorted(durability.stale)  # the record says from now on that nothing was, but what is kept of them stays outdated
+            durability.journal.begin({"execution_id": execution_id, "batchrun_version": VERSION, "edited": edited, **same})
         record = earlier.record if earlier is not None else Record(folder, {})
         record.enter(
             "running",
-            **{**opening_record(execution_id, prepared, record.content), **same, "folder": str(folder), "epoch": durability.epoch},
+            **{**opening_record(execution_id, prepared, record.content), **same},
+            total_items=items.total_items,
+            folder=str(folder),
+            epoch=durability.epoch,
         )
         if durability.journal is not None and again is not None:  # after the record: else a crash in between would hide these items
             durability.journal.append(AGAIN, again)
             durability.journal.sync()
-        if has_begun:
-            clear(folder)
         undo.pop_all()
     return Opened(items, layout, durability, record)
 
@@ -100,12 +107,20 @@ def _chosen(durability: Durability, earlier: Earlier, layout: ResultLayout) -> b
     retry, recovered = earlier.retry, durability.recovered
     again = None
     if retry is not None:
-        again = durability.run_again(retry.where, layout.schema, from_start=retry.from_start)
+        try:
+            again = durability.run_again(_condition(retry.where, layout), from_start=retry.from_start)
+        except (BadExpression, pl.exceptions.PolarsError) as error:  # the latter: of values, such as a text that is no number
+            message = str(error).partition("\n")[0]
+            raise JobError([f"filter {retry.where!r} cannot be used: {message}"]) from None
         if again is None:
             raise NothingToRetry("no item has failed" if retry.where is None else f"no failed item matches {retry.where}")
     if recovered is not None:
         recovered.read_open_items()
     return again
+
+
+def _condition(where: str | None, layout: ResultLayout) -> pl.Expr | None:
+    return None if where is None else parse_filter(where, pl.DataFrame(layout.schema.empty_table()).schema)
 
 
 def _make(folder: Path, prepared: Prepared) -> None:

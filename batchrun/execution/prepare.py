@@ -54,21 +54,43 @@ def prepare(
     columns = _columns(dataset, loaded)
     problems += _keep_problems(loaded.job.output.keep, columns)
     try:
-        plan = compile_workflow(
-            loaded.workflow,
-            Surroundings(
-                columns=columns,
-                input_field=loaded.dataset.input_field,
-                vars=loaded.job.vars,
-                resources=loaded.job.resources,
-                run=loaded.run,
-            ),
-        )
+        plan = _compiled(loaded, columns)
     except JobError as error:
         problems += error.problems
     if problems or dataset is None:
         raise locate(problems, loaded)
     return Prepared(loaded=loaded, source=dataset, plan=plan)
+
+
+def prepare_without_dataset(
+    source: str | Path, overrides: Mapping[str, Any] | Sequence[str], columns: Sequence[str]
+) -> tuple[LoadedJob, Plan]:
+    """Load a job and compile its workflow for items of these columns, whatever its dataset is.
+
+    Raises:
+        JobError: with every mistake found, each with its place in the job file.
+    """
+    loaded = load_job(source, overrides)
+    _extend_path(loaded.folder)
+    field = loaded.dataset.input_field
+    if field is not None and field not in columns:
+        message = f'unknown column "{field}"; {known_values(field, columns, kind="columns")}'
+        raise locate([Problem(("dataset", "input_field"), message)], loaded)
+    try:
+        return loaded, _compiled(loaded, tuple(columns))
+    except JobError as error:
+        raise locate(error.problems, loaded) from None
+
+
+def _compiled(loaded: LoadedJob, columns: tuple[str, ...]) -> Plan:
+    surroundings = Surroundings(
+        columns=columns,
+        input_field=loaded.dataset.input_field,
+        vars=loaded.job.vars,
+        resources=loaded.job.resources,
+        run=loaded.run,
+    )
+    return compile_workflow(loaded.workflow, surroundings)
 
 
 def _columns(dataset: Source | None, loaded: LoadedJob) -> tuple[str, ...]:

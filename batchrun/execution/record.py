@@ -16,6 +16,8 @@ from batchrun.results import atomic_json
 
 RECORD_FILE = "execution.json"
 
+_NEEDED = {"execution_id", "job_name", "status", "states"}
+
 
 class Record:
     """The record of one execution, rewritten whenever its status changes.
@@ -54,6 +56,8 @@ class Record:
             raise ExecutionError(
                 f"{path} is damaged: {error}; put back a copy of it, or run the job again: its result, if there is one, is in {folder}"
             ) from error
+        if not isinstance(content, dict) or not content.keys() >= _NEEDED:
+            raise ExecutionError(f"{path} is not the record of an execution: put back a copy of it, or run the job again")
         return cls(folder, content)
 
     @property

@@ -73,7 +73,10 @@ def reopen(record: Record, overrides: Mapping[str, Any] | Sequence[str] = ()) ->
     job = job_of(record)
     if record.has_begun and not job["run"].get("durable", True):
         raise JobError([f"{record.folder} was run with run.durable: false, so nothing was kept to go on from; run its job again"])
-    return prepare(job, overrides, folder=Path(record.content["job_folder"]))
+    prepared = prepare(job, overrides, folder=Path(record.content["job_folder"]))
+    if record.has_begun and not prepared.loaded.run.durable:
+        raise JobError([f"run.durable: {record.folder} is run with a journal, which all that is done is in; it cannot go on without"])
+    return prepared
 
 
 def identity(prepared: Prepared, items: Loaded, layout: ResultLayout) -> dict[str, Any]:
@@ -97,7 +100,7 @@ def check_unchanged(earlier: Earlier, prepared: Prepared, items: Loaded, layout:
     if not problems:
         workflow = [difference.what for difference in differences(before["workflow"], prepared.plan)]
         if workflow and not earlier.accepts_changes:
-            problems = [*workflow, "resume with --accept-changes to go on all the same: items that are done keep their results"]
+            problems = [*workflow, "with --accept-changes it goes on all the same: items that are done keep their results"]
         elif before["columns"] != now["columns"]:
             changed = [name for name in {**before["columns"], **now["columns"]} if before["columns"].get(name) != now["columns"].get(name)]
             problems = [f"the columns of the result changed ({', '.join(changed)}), and one table cannot have both; run the job anew"]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import shutil
-import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,28 +13,29 @@ from typing import Any
 
 import anyio
 
-from batchrun.core.errors import ExecutionError, JobError
+from batchrun.core.errors import ExecutionError
 from batchrun.core.executions import ExecutionStatus, Progress, Stop
 from batchrun.core.job import Run
+from batchrun.core.protocols import OutputCache
 from batchrun.datasets import Loaded
 from batchrun.dispatch.dispatcher import Dispatcher
 from batchrun.dispatch.feed import Feed
 from batchrun.dispatch.neighbours import Rooms
+from batchrun.engine.batches import BatchSizes
 from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.engine.item_run import ItemRun
-from batchrun.execution.control import Request
-from batchrun.execution.live import Followed, Live
+from batchrun.execution.caching import cache_of
+from batchrun.execution.live import Live
 from batchrun.execution.opening import Opened, open_execution
 from batchrun.execution.prepare import Prepared
 from batchrun.execution.process import rare_collections, signals_to
+from batchrun.execution.progress import Followed, at_end
 from batchrun.execution.resume import Earlier
+from batchrun.execution.steering import Steering
 from batchrun.execution.summary import Outcome, execution_record, table_metadata
-from batchrun.execution.tuning import shown, tuning
-from batchrun.net.shared import tune
 from batchrun.results import ResultTotals, ResultWriter, export_results, write_failures
 
 _ONLY_RETRIED = Stop("user", "only failed items were run again, and others have not ended: to run these, resume")
-_SAME_SIGNAL_SECONDS = 1.0  # `timeout` and some supervisors send each signal to the process and to its group
 
 
 class ExecutionRun:
@@ -57,16 +56,12 @@ class ExecutionRun:
         self.folder = folder
         self._earlier = earlier
         self._opened: Opened
-        self._live = Live(folder, prepared.loaded.name, quiet=quiet, on_request=self._on_request)
+        self._steering = Steering(prepared, lambda text: self._live.note(text))  # noqa: PLW0108 - made below
+        self._live = Live(folder, prepared.loaded.name, quiet=quiet, on_request=self._steering.on_request)
         self._dispatcher: Dispatcher[ItemRun] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._has_begun = False
-        self._requested: Stop | None = None  # asked for from outside
-        self._is_told = False  # that it stops
-        self._signalled_at = -math.inf
-        self._stop: Stop | None = None  # what made the dispatcher stop
         self._fault: str | None = None  # what broke the run
         self._has_stuck_threads = False
+        self._batches: Mapping[str, BatchSizes] = {}
 
     def run(self) -> Outcome:
         """Run all items and write the result. Blocks.
@@ -76,20 +71,22 @@ class ExecutionRun:
             ExecutionError: the items cannot be copied to the disk; nothing is left behind.
         """
         started_at = datetime.now(UTC)
-        with signals_to(self._on_signal):
+        with signals_to(self._steering.on_signal), ExitStack() as afterwards:
+            afterwards.callback(self._live.end)
             opened = self._opened = open_execution(self.prepared, self.execution_id, self.folder, self._earlier)
+            afterwards.callback(opened.durability.close)
             opened.record.on_change = self._live.heartbeat.save
-            self._has_begun = True
-            try:
-                return self._outcome(opened, started_at)
-            finally:
-                opened.durability.close()
-                self._live.end()
+            opened.record.on_change(opened.record.content)
+            self._steering.begin(opened.record)
+            before, totals = dict(opened.record.content), self._process(opened.items)
+            outcome = self._told(totals, started_at, before)
+            self._live.take_requests()
+            is_cancelled_late = self._fault is None and self._end_of(totals) != outcome.stop
+            return self._told(totals, started_at, before) if is_cancelled_late else outcome
 
-    def _outcome(self, opened: Opened, started_at: datetime) -> Outcome:
-        self._live.heartbeat.save(opened.record.content)
-        totals = self._process(opened.items)
-        stop = self._end_of(opened.items, totals)
+    def _told(self, totals: ResultTotals | None, started_at: datetime, before: Mapping[str, Any]) -> Outcome:
+        """Write down how the execution has ended, given what its record said before."""
+        record, stop = self._opened.record, self._end_of(totals)
         status: ExecutionStatus = "failed" if self._fault else stop.status if stop else "completed"
         outcome = Outcome(
             status=status,
@@ -99,12 +96,13 @@ class ExecutionRun:
             started_at=started_at,
             completed_at=datetime.now(UTC),
             has_stuck_threads=self._has_stuck_threads,
+            batches=self._batches,
         )
-        ended = execution_record(opened.items, outcome, opened.record.content)
+        ended = execution_record(self._opened.items, outcome, before)
         try:
-            opened.record.enter(status, stop.reason if stop else None, **ended)
+            record.enter(status, stop.reason if stop else None, **ended)
         except ExecutionError:  # the disk may be what broke the run; the outcome is still told
-            opened.record.content.update(ended, status=status)
+            record.content.update(ended, status=status)
         return outcome
 
     @property
@@ -119,17 +117,14 @@ class ExecutionRun:
 
     def stop(self, cause: Stop) -> None:
         """Stop, from any thread: no more items are started, and calls in flight get the grace period."""
-        if self._requested is None or (cause.reason == "cancel" and self._requested.reason != "cancel"):
-            self._requested = cause
-        loop = self._loop
-        if loop is not None:
-            with suppress(RuntimeError):  # it has just been closed: all items have ended
-                loop.call_soon_threadsafe(self._begin_stop)
+        self._steering.stop(cause)
 
     def _process(self, items: Loaded) -> ResultTotals | None:
         """Run the items and write the result. Returns its totals; null when there is no result."""
         writer, totals, is_over = None, None, False
         _, layout, kept, _ = self._opened
+        for note in kept.notes:
+            self._live.note(note)
         try:
             writer = ResultWriter(self.folder, layout, journal=kept.journal, recovered=kept.recovered, spent=kept.spent)
             self._dispatch_all(items, writer)
@@ -159,12 +154,12 @@ class ExecutionRun:
 
     def _dispatch_all(self, items: Loaded, writer: ResultWriter) -> None:
         try:
-            with rare_collections():
-                anyio.run(self._dispatch, items, writer)
+            with rare_collections(), cache_of(self.prepared.plan, self._opened.record, self._live.note) as cache:
+                anyio.run(self._dispatch, items, writer, cache)
         except ExecutionError as broken:
             self._fault = str(broken)
 
-    async def _dispatch(self, items: Loaded, writer: ResultWriter) -> None:
+    async def _dispatch(self, items: Loaded, writer: ResultWriter, cache: OutputCache | None) -> None:
         loaded, plan = self.prepared.loaded, self.prepared.plan
         kept = self._opened.durability
         settings = EngineSettings(
@@ -176,60 +171,22 @@ class ExecutionRun:
             stale=kept.stale,
             spending=kept.spending,
             on_note=self._live.note,
+            cache=cache,
         )
         async with Engine(plan, settings, on_stop=lambda cause: dispatcher.stop(cause)) as engine:  # noqa: PLW0108 - made below
             dispatcher = self._dispatcher = Dispatcher(
                 engine, Rooms(Feed(items.windows(kept.wanted(items.total_items))), writer), loaded.run, kept.counts()
             )
-            loop = self._loop = asyncio.get_running_loop()
             if (seconds := kept.seconds_left) is not None:
-                loop.call_later(seconds, dispatcher.stop, _timeout_stop(loaded.run))
+                asyncio.get_running_loop().call_later(seconds, dispatcher.stop, _timeout_stop(loaded.run))
+            followed = Followed(dispatcher, engine, writer, items.total_items)
             try:
-                for note in kept.notes:
-                    self._live.note(note)
-                async with self._live.following(Followed(dispatcher, engine, writer, items.total_items)):
-                    if self._requested is not None:
-                        self._begin_stop()
-                    await (dispatcher.run_chunks() if plan.is_one_stretch else dispatcher.run_items())
+                with self._steering.of(dispatcher):
+                    async with self._live.following(followed):
+                        await (dispatcher.run_chunks() if plan.is_one_stretch else dispatcher.run_items())
             finally:
-                self._loop = None
-                self._stop = dispatcher.stop_cause
-                self._has_stuck_threads = engine.lanes.abandoned_count > 0
-
-    def _begin_stop(self) -> None:
-        requested = self._requested
-        if self._dispatcher is None or requested is None or self._dispatcher.stop_cause is not None:
-            return
-        advice = "; once more to abort without a result" if requested.reason == "signal" else ""
-        self._tell(f"{requested.message}: calls in flight have {self.prepared.loaded.run.grace_seconds:g} s to end{advice}")
-        self._dispatcher.stop(requested)
-
-    def _tell(self, text: str) -> None:
-        self._is_told = True
-        self._live.note(text)
-
-    def _on_request(self, request: Request) -> None:
-        """Do what was asked for from outside, on the event loop."""
-        try:
-            if request.kind == "tune":
-                self._tune(request)
-            elif request.kind == "pause":
-                self.stop(Stop("user", f"paused by {request.by}"))
-            elif self._opened.record.content.get("cancel_requested_at") is None:
-                self.stop(Stop("cancel", f"cancelled by {request.by}"))
-                self._opened.record.update(cancel_requested_at=datetime.now(UTC).isoformat())
-        except (JobError, ExecutionError) as error:
-            self._live.note(f"a request by {request.by} was not taken up: {error}")
-
-    def _tune(self, request: Request) -> None:
-        record = self._opened.record
-        change = tuning(record.content["job"], self.prepared.loaded.folder, request.settings)
-        if change.parallelism is not None and self._dispatcher is not None:
-            self._dispatcher.resize(change.parallelism)
-        for name, limit in change.max_concurrency.items():
-            tune(self.prepared.loaded.job.resources[name], limit)
-        record.update(job=change.job)
-        self._live.note(f"{shown(request.settings)}: set by {request.by}")
+                self._has_stuck_threads = engine.abandoned_count > 0
+                self._batches = engine.batches.sizes
 
     def _put_rest(self, items: Loaded, writer: ResultWriter) -> int:
         """Write the rows of the items that were not run. Returns how many rows the result must have."""
@@ -247,41 +204,27 @@ class ExecutionRun:
         return items.total_items
 
     def _tell_end(self, items: Loaded, totals: ResultTotals) -> None:
-        counters = {name: count for name, count in totals.counters().items() if name != "processed_items"}
-        self._live.progress = replace(self.progress, open_items=0, **{**counters, "total_items": items.total_items})  # type: ignore[arg-type]
+        self._live.progress = replace(at_end(self.progress, totals), total_items=items.total_items)
         if self._fault is not None:
             missing = items.total_items - totals.total_items
             self._fault += f"; the result has the {totals.total_items:,} items that were loaded before, {missing:,} are missing from it"
 
     def _write_copies(self, items: Loaded, totals: ResultTotals) -> None:
         try:
-            if totals.failed_items:
+            if totals.failed_items or self._earlier is not None:  # what failed in an earlier run may have been mended
                 write_failures(self.folder, items.rows)
             export_results(self.folder, self.prepared.loaded.job.output.export)
         except ExecutionError as broken:
             self._fault = f"{self._fault}; {broken}" if self._fault else f"{broken}; results.parquet is complete"
 
-    def _end_of(self, items: Loaded, totals: ResultTotals | None) -> Stop | None:
+    def _end_of(self, totals: ResultTotals | None) -> Stop | None:
         """Why the execution ends before its last item; null when it does not."""
-        stop = self._requested if self._requested is not None and self._requested.reason == "cancel" else self._stop
-        is_breach = stop is not None and stop.reason == "failure_policy"
-        if totals is not None and totals.processed_items == items.total_items and not is_breach:
-            return None  # a stop came too late to keep any item from its end
-        return stop or (_ONLY_RETRIED if totals is not None else None)
-
-    def _on_signal(self, name: str) -> None:
-        """The first signal stops the execution; the second one, or one before the first item, aborts it."""
-        if not self._has_begun:
-            raise KeyboardInterrupt(name)
-        if self._requested is None:
-            self._signalled_at = time.monotonic()
-            self.stop(Stop("signal", f"stopped by {name}"))
-            if self._loop is None and self._dispatcher is not None:
-                self._tell(f"{name}: all items have ended, the result is being written; once more to abort without it")
-        elif self._is_told or time.monotonic() - self._signalled_at > _SAME_SIGNAL_SECONDS:
-            if self._loop is not None:
-                self._loop.set_exception_handler(lambda _loop, _context: None)  # what is cut off need not be reported
-            raise KeyboardInterrupt(name)
+        asked, stop = self._steering.requested, self._dispatcher.stop_cause if self._dispatcher is not None else None
+        if totals is not None and totals.processed_items == self._opened.items.total_items:  # whatever was asked came too late
+            return stop if stop is not None and stop.reason == "failure_policy" else None
+        if asked is not None and asked.reason == "cancel":
+            return asked
+        return _ONLY_RETRIED if stop is None and totals is not None and self._fault is None else stop
 
 
 def _timeout_stop(run: Run) -> Stop:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 from batchrun.config import effective_job
 from batchrun.core.executions import ExecutionStatus, Stop
 from batchrun.datasets import Loaded
+from batchrun.engine.batches import BatchSizes
 from batchrun.execution.prepare import Prepared
 from batchrun.results import ResultTotals
 from batchrun.store import store_home
@@ -26,6 +28,7 @@ class Outcome:
         error: what broke the run itself; null when nothing did.
         stop: why it ended early; null when it did not.
         has_stuck_threads: calls still hang in threads that nothing can end.
+        batches: how large the calls of batched nodes were, by node.
     """
 
     status: ExecutionStatus
@@ -35,6 +38,7 @@ class Outcome:
     started_at: datetime
     completed_at: datetime
     has_stuck_threads: bool
+    batches: Mapping[str, BatchSizes]
 
     @property
     def duration_seconds(self) -> float:
@@ -50,14 +54,20 @@ def table_metadata(execution_id: str, prepared: Prepared, job: Mapping[str, Any]
         prepared: what was run.
         job: the job as it was at the end; null: as it was at the beginning.
     """
-    loaded = prepared.loaded
+    return {
+        **_names(execution_id, prepared),
+        "dataset_fingerprint": prepared.source.fingerprint,
+        "effective_job": encode(job or effective_job(prepared.loaded)).decode(),
+    }
+
+
+def _names(execution_id: str, prepared: Prepared) -> dict[str, str]:
+    """What is known without reading the dataset, which may be large: who submits a job does not wait for that."""
     return {
         "execution_id": execution_id,
-        "job_name": loaded.name,
-        "dataset_name": loaded.dataset.path,
-        "dataset_fingerprint": prepared.source.fingerprint,
+        "job_name": prepared.loaded.name,
+        "dataset_name": prepared.loaded.dataset.path,
         "workflow_fingerprint": prepared.plan.fingerprint,
-        "effective_job": encode(job or effective_job(loaded)).decode(),
         "batchrun_version": VERSION,
     }
 
@@ -72,7 +82,7 @@ def opening_record(execution_id: str, prepared: Prepared, before: Mapping[str, A
     """
     return {
         "format": 1,
-        **{key: value for key, value in table_metadata(execution_id, prepared).items() if key != "effective_job"},
+        **_names(execution_id, prepared),
         "python_version": platform.python_version(),
         "job_folder": str(prepared.loaded.folder),
         "store": str(store_home().absolute()),
@@ -91,4 +101,13 @@ def execution_record(items: Loaded, outcome: Outcome, before: Mapping[str, Any])
         "duration_seconds": (before.get("duration_seconds") or 0.0) + outcome.duration_seconds,
         "rejected_rows": items.rejected_rows,
         "totals": asdict(outcome.totals) if outcome.totals else None,
+        "batches": _added(before.get("batches") or {}, outcome.batches),
     }
+
+
+def _added(before: Mapping[str, Mapping[str, int]], now: Mapping[str, BatchSizes]) -> dict[str, dict[str, int]]:
+    """The sizes of the calls of all runs of an execution; those of a run that was killed are not known."""
+    added = {id: dict(size) for id, size in before.items()}
+    for id, size in now.items():
+        added[id] = dict(Counter(added.get(id, {})) + Counter(size._asdict()))
+    return added

@@ -10,6 +10,7 @@ from batchrun.config import effective_job, load_job
 from batchrun.core.errors import JobError
 
 _TUNABLE = "run.parallelism and resources.NAME.max_concurrency"
+_SHOWN_CHARS = 200
 
 
 class Tuning(NamedTuple):
@@ -37,7 +38,10 @@ def tuning(job: Mapping[str, Any], folder: Path, settings: Mapping[str, Any] | S
     Raises:
         JobError: a value is refused, or is not one that can change while items run.
     """
-    before, after = (effective_job(load_job(job, overrides, folder=folder)) for overrides in ((), settings))
+    try:
+        before, after = (effective_job(load_job(job, overrides, folder=folder)) for overrides in ((), settings))
+    except RecursionError as error:  # it would end the execution of whoever is asked
+        raise JobError([f"{shown(settings)}: the value is nested too deeply"]) from error
     limits = {name: resource["max_concurrency"] for name, resource in after["resources"].items()}
     parallelism = after["run"]["parallelism"]
     run = {**before["run"], "parallelism": parallelism}
@@ -56,4 +60,8 @@ def tuning(job: Mapping[str, Any], folder: Path, settings: Mapping[str, Any] | S
 
 def shown(settings: Mapping[str, Any] | Sequence[str]) -> str:
     """The new values, for people."""
-    return ", ".join(f"{path}={value}" for path, value in settings.items()) if isinstance(settings, Mapping) else ", ".join(settings)
+    values = (
+        [f"{path}={'null' if value is None else value}" for path, value in settings.items()] if isinstance(settings, Mapping) else settings
+    )
+    text = values if isinstance(values, str) else ", ".join(values)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"

@@ -109,8 +109,9 @@ class HttpNode(NodeOptions):
             own_headers={name: value for name, value in self._own_headers(bodies).items() if name not in given},
             sends_call_key=request.method.upper() not in ("GET", "HEAD") and _CALL_KEY not in given,
         )
+        self._check_sharing(compiler)
         call = _HttpCall(self, parts, resource)
-        return NodeCall(call=call, waits=True, queues=True, sends_call_key=parts.sends_call_key, lifespan=call.lifespan)
+        return NodeCall(call=call, key=call.key, waits=True, queues=True, sends_call_key=parts.sends_call_key, lifespan=call.lifespan)
 
     def _own_headers(self, bodies: list[str]) -> dict[str, str]:
         accept = {"accept": "application/json"} if self.response == "json" else {}
@@ -120,6 +121,19 @@ class HttpNode(NodeOptions):
         method = self.request.method.upper()
         if method not in METHODS:
             compiler.problem(f"unknown method {method!r}; {known_values(method, METHODS, kind='methods')}", "request", "method")
+
+    def _check_sharing(self, compiler: NodeCompiler) -> None:
+        """A request that changes something must be sent for each item, unless the job says that once is enough."""
+        method = self.request.method.upper()
+        if self.idempotent or (self.idempotent is None and method in ("GET", "HEAD")):
+            return
+        for name in ("cache", "dedupe"):
+            if getattr(self, name):
+                compiler.problem(
+                    f"a {method} request may do something each time it is sent, and fewer would be sent: remove it, "
+                    "or say idempotent: true if the answer is all that matters",
+                    name,
+                )
 
     def _check_header_names(self, compiler: NodeCompiler) -> None:
         for name in self.request.headers:
@@ -167,7 +181,7 @@ class _Parts:
     own_headers: dict[str, str]
     sends_call_key: bool
 
-    def request(self, client: HttpClient, scope: Scope) -> httpx.Request:
+    def request(self, client: HttpClient, scope: Scope, call_key: str | None) -> httpx.Request:
         """The request for one item."""
         address = self.address(scope)
         query = query_string(self.query(scope), "query") if self.query else ""
@@ -178,8 +192,8 @@ class _Parts:
             for name, value in self.headers(scope).items():
                 if value is not None:
                     headers[name.lower()] = header_value(value, name)
-        if self.sends_call_key and scope.call_key is not None:
-            headers[_CALL_KEY] = scope.call_key
+        if self.sends_call_key and call_key is not None:
+            headers[_CALL_KEY] = call_key
         content = self.write_body(self.body(scope)) if self.body else b""
         return client.build(self.method, address, headers=headers, content=content)
 
@@ -196,7 +210,7 @@ class _HttpCall:
         self._client: HttpClient
 
     async def __call__(self, scope: Scope) -> Any:
-        request = self._parts.request(self._client, scope)
+        request = self._parts.request(self._client, scope, scope.call_key)
         answer = await self._client.send(
             request,
             idempotent=self._idempotent,
@@ -204,6 +218,11 @@ class _HttpCall:
             on_send=lambda: scope.sending(in_doubt=not self._idempotent),
         )
         return self._read(request, answer)
+
+    def key(self, scope: Scope) -> Any:
+        """All that is sent, the call key aside: what the resource says counts where the request ends up with it."""
+        request = self._parts.request(self._client, scope, None)
+        return [request.method, str(request.url), repr(request.headers.raw), request.read().decode("latin-1")]
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:

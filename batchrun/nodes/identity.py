@@ -12,14 +12,13 @@ import ast
 import functools
 import sys
 import types
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from typing import Any
 
 from batchrun.core.errors import InvalidValue
-from batchrun.nodes.sources import Chain, Import, Source, names_in, read_module, read_source
+from batchrun.nodes.sources import Chain, Import, Source, names_in, read_module, read_source, unwarned
 from batchrun.workflow.encoding import encode
 
 _MOST_PARTS = 1_000
@@ -42,8 +41,7 @@ def identity_of(function: Callable[..., Any]) -> str:
         >>> identity_of(functools.partial(sorted, reverse=True))
         "partial(builtins.sorted, dict('reverse': True))"
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what there is to warn of in the source was told when it was imported
+    with unwarned():  # what there is to warn of in the source was told when it was imported
         parts = _Parts({_top(home) for home in _homes(function)} - sys.stdlib_module_names)
         start = parts.described(function)
         return "\n".join([start, *parts.texts()])

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from batchrun.core.errors import known_values
 from batchrun.core.job import NodeOptions
 from batchrun.nodes.identity import identity_of
+from batchrun.nodes.lists import check_lists, item_type, list_caller
 from batchrun.workflow.context import Context
 from batchrun.workflow.node import NodeCall, NodeCompiler
 from batchrun.workflow.scope import Scope
@@ -32,6 +33,9 @@ class PythonNode(NodeOptions):
 
     Without `inputs`, a function that needs one argument gets `{{ input }}`. A parameter annotated `batchrun.Context` is no
     input: it gets the context of the call.
+
+    With `batch`, every parameter gets a list with one value for each item, and the function returns a list of outputs in
+    the same order.
     """
 
     type: Literal["python"] = "python"
@@ -49,13 +53,20 @@ class PythonNode(NodeOptions):
         hints = _hints(worker)
         contexts = tuple(name for name in parameters if _is_context(hints.get(name)))
         self._check(parameters, contexts, compiler)
+        returns = hints.get("return")
+        if self.batch is not None:
+            check_lists(hints, contexts, compiler)
+            returns = item_type(returns)
+        call = _caller(function, parameters, compiler.input_names, contexts)
         return NodeCall(
-            call=_caller(function, parameters, compiler.input_names, contexts),
+            call=call,
+            call_many=list_caller(call) if self.batch is not None else None,
             waits=inspect.iscoroutinefunction(worker),
-            returns=hints.get("return"),
+            returns=returns,
+            key=lambda scope: scope.inputs,
             sends_call_key=bool(contexts),
             wants_context=bool(contexts),
-            restore=_restorer(hints.get("return")),
+            restore=_restorer(returns),
             identity=identity_of(function),
         )
 
@@ -88,6 +99,10 @@ class PythonNode(NodeOptions):
                 compiler.default_inputs({required[0]: "{{ input }}"})
             elif required:
                 compiler.problem(f"the function needs {', '.join(required)}: give each under inputs", "call")
+            elif self.batch is not None:
+                compiler.problem(
+                    "with batch, the function needs a parameter: without one it cannot know the items it is called for", "call"
+                )
             return
         takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
         known = [name for name, parameter in parameters.items() if parameter.kind not in _VARIADIC and name not in contexts]

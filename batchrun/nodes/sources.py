@@ -9,7 +9,10 @@ import ast
 import linecache
 import symtable
 import sys
+import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from importlib.util import resolve_name
 from types import CodeType, ModuleType
@@ -20,6 +23,7 @@ Chain: TypeAlias = tuple[str, ...]
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _SCOPES = (*_DEFINITIONS, ast.Lambda)
+_unwarned_thread = threading.RLock()
 _NOT_TEXT = (".so", ".pyd", ".pyc")
 
 
@@ -134,6 +138,14 @@ def names_in(code: CodeType, names: Mapping[str, Any]) -> set[Chain]:
     modules = [name for name in code.co_names if issubclass(type(names.get(name)), ModuleType)]
     attributes = {(name, attribute) for name in modules for attribute in code.co_names}
     return {(name,) for name in (*code.co_names, *code.co_freevars)}.union(attributes, *(names_in(each, names) for each in inner))
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Show no warnings. In one thread at a time: their filters are those of the whole process, and would not be put back as they were."""
+    with _unwarned_thread, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _spec(name: str) -> Any:

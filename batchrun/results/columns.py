@@ -91,7 +91,7 @@ class ResultColumns:
         columns = {field.name: pa.nulls(count, field.type) for field in self.schema if field.name not in source.schema.names} | {
             "status": pa.DictionaryArray.from_arrays(codes, _STATUSES),
             "attempts": _zeros(count),
-            "node_executions": pa.repeat(pa.scalar([], node_executions), count),
+            "node_executions": pa.ListArray.from_arrays(_zeros(count + 1), pa.array([], node_executions.value_type), type=node_executions),
         }
         return self._assemble(source, columns)
 
@@ -117,7 +117,7 @@ class ResultColumns:
 
     def _records(self, records: list[NodeRecord]) -> pa.RecordBatch:
         """The node executions of all items of a batch, one after another."""
-        positions, statuses, attempts, started, durations, inputs, outputs, errors, call_keys, usages = _transposed(records, 10)
+        positions, statuses, attempts, started, durations, inputs, outputs, errors, call_keys, usages, hits = _transposed(records, 11)
         count = len(records)
         indices = pa.array(positions, pa.int32())
         columns = {
@@ -132,7 +132,7 @@ class ResultColumns:
             "output": _json(outputs),
             "prompt": _null_text(count),
             "error": _errors(errors),
-            "cache_hit": _false(count),
+            "cache_hit": pa.array(hits, pa.bool_()) if any(hits) else _false(count),
             "call_key": pa.array(call_keys, pa.string()),
             "external_id": _null_text(count),
             "usage": pa.array(usages, USAGE) if any(usages) else _null_usage(count),

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from batchrun.core.items import KeptNode
 from batchrun.results.journal import NODES, ROWS, SPENT, Journal
-from batchrun.results.recovery import nodes_frame, rows_frame
+from batchrun.results.kept import nodes_frame
+from batchrun.results.recovery import rows_frame
 
 _COMMIT_SECONDS = 0.1
 

@@ -77,7 +77,7 @@ def result_lines(folder: Path, condition: str | None, count: int) -> Iterator[by
         ExecutionError: the result cannot be read.
     """
     for batch in _batches(folder, None if condition is None else _matches(folder, condition)):
-        yield from _json_lines(batch.slice(0, count))
+        yield from json_lines(batch.slice(0, count))
         count -= batch.num_rows
         if count <= 0:
             return
@@ -112,10 +112,11 @@ def _write_csv(path: Path, batches: Iterator[pa.RecordBatch]) -> None:
 def _write_ndjson(path: Path, batches: Iterator[pa.RecordBatch]) -> None:
     with path.open("wb") as file:
         for batch in batches:
-            file.writelines(line + b"\n" for line in _json_lines(batch))
+            file.writelines(line + b"\n" for line in json_lines(batch))
 
 
-def _json_lines(batch: pa.RecordBatch) -> Iterator[bytes]:
+def json_lines(batch: pa.RecordBatch) -> Iterator[bytes]:
+    """Rows as JSON objects, with JSON text as the value it stands for."""
     names = batch.schema.names
     columns = [_json_values(column, field) for column, field in zip(batch.columns, batch.schema, strict=True)]
     return (encode(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))
@@ -154,7 +155,7 @@ def _csv_cells(batch: pa.RecordBatch) -> pa.RecordBatch:
             values = _json_values(column, field)
             columns.append(pa.array([None if value is None else encode(value) for value in values], pa.string()))
         else:
-            columns.append(_flat(column))
+            columns.append(flat_column(column))
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
@@ -171,11 +172,11 @@ def _json_values(column: pa.Array, field: pa.Field) -> list[Any]:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         values = iter(_json_values(column.flatten(), kind.value_field))
         return [None if length is None else list(islice(values, length)) for length in pc.list_value_length(column).to_pylist()]
-    flat: list[Any] = _flat(column).to_pylist()
+    flat: list[Any] = flat_column(column).to_pylist()
     return flat
 
 
-def _flat(column: pa.Array) -> pa.Array:
+def flat_column(column: pa.Array) -> pa.Array:
     """A column in types that CSV and JSON know: times as ISO 8601 text, durations in seconds, bytes in base64."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()

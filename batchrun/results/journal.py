@@ -8,6 +8,7 @@ up to the first one that is cut off or damaged, so a crash in the middle of a wr
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import struct
 import time
@@ -15,7 +16,7 @@ import zlib
 from collections.abc import Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
@@ -32,11 +33,34 @@ _LOCK_ATTEMPTS = 20
 _LOCK_PAUSE_SECONDS = 0.02  # who only asks whether the lock is taken holds it for an instant
 
 
+_locks: set[int] = set()
+"""Open files by which this process holds locks."""
+
+
+def _leave_locks() -> None:
+    """A child that was forked would hold the locks of this process, too, and keep them when this one is killed."""
+    while _locks:
+        os.close(_locks.pop())
+
+
+os.register_at_fork(after_in_child=_leave_locks)
+
+Mapped: TypeAlias = mmap.mmap | bytes
+"""What is in a file; it is read when it is looked at."""
+
+
 class Frame(NamedTuple):
-    """One frame as it was read: its kind, and the rest of the payload."""
+    """One frame as it was read.
+
+    Attributes:
+        kind: the first byte of its payload.
+        body: the rest of its payload.
+        start: where the body begins in the file.
+    """
 
     kind: bytes
     body: memoryview
+    start: int
 
 
 class Journal:
@@ -64,9 +88,10 @@ class Journal:
             owner = os.pread(self._lock, 200, 0).decode(errors="replace") or "another process"
             os.close(self._lock)
             raise ExecutionError(f"{folder} is being run by {owner}; wait for it to end, or end it")
+        _locks.add(self._lock)
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
-        self.epoch = max((int(file.stem) for file in epochs(folder)), default=0) + 1
+        self.epoch = max(epochs(folder), default=0) + 1
         self._file = -1
         self._is_dirty = False
 
@@ -119,6 +144,7 @@ class Journal:
 
     def close(self) -> None:
         """Give the lock back. May be called again."""
+        _locks.discard(self._lock)
         for descriptor in (self._file, self._lock):
             if descriptor >= 0:
                 with suppress(OSError):
@@ -153,9 +179,22 @@ def is_locked(folder: Path) -> bool | None:
     return False
 
 
-def epochs(folder: Path) -> list[Path]:
-    """The journal files of an execution, in the order they were written."""
-    return sorted((folder / "journal").glob("[0-9]*.journal"))
+def epochs(folder: Path) -> dict[int, Path]:
+    """The journal files of an execution by their epoch, in the order they were written."""
+    return dict(sorted((int(path.stem), path) for path in (folder / "journal").glob("*.journal") if path.stem.isdecimal()))
+
+
+def mapped(path: Path) -> Mapped:
+    """What is in a journal file.
+
+    Raises:
+        ExecutionError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+    except OSError as error:
+        raise ExecutionError(f"cannot read the journal file {path}: {error.strerror}") from error
 
 
 def frames(content: memoryview) -> Generator[Frame, None, int]:
@@ -171,6 +210,6 @@ def frames(content: memoryview) -> Generator[Frame, None, int]:
         payload = content[start + _FRAME.size : start + _FRAME.size + length]
         if not 0 < length == len(payload) or zlib.crc32(payload) != crc:
             break
-        yield Frame(bytes(payload[:1]), payload[1:])
+        yield Frame(bytes(payload[:1]), payload[1:], start + _FRAME.size + 1)
         start += _FRAME.size + length
     return start

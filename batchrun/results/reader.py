@@ -22,7 +22,7 @@ def read_results(folder: Path) -> pa.Table:
     Raises:
         ExecutionError: there is no readable result in the folder.
     """
-    with _opened(folder) as file:
+    with open_results(folder) as file:
         return file.read()
 
 
@@ -32,7 +32,7 @@ def scan_results(folder: Path) -> pl.LazyFrame:
     Raises:
         ExecutionError: there is no readable result in the folder.
     """
-    _opened(folder).close()
+    open_results(folder).close()
     return pl.scan_parquet(folder / RESULT_FILE)
 
 
@@ -70,7 +70,7 @@ def result_metadata(folder: Path) -> dict[str, str]:
     Raises:
         ExecutionError: there is no readable result in the folder.
     """
-    with _opened(folder) as file:
+    with open_results(folder) as file:
         return {key.decode(): value.decode() for key, value in file.metadata.metadata.items() if key != b"ARROW:schema"}
 
 
@@ -84,13 +84,18 @@ def iter_results(folder: Path, columns: Sequence[str] | None = None) -> Iterator
     Raises:
         ExecutionError: there is no readable result in the folder.
     """
-    with _opened(folder) as file:
+    with open_results(folder) as file:
         if file.metadata.num_rows == 0:
             yield pa.RecordBatch.from_pylist([], file.schema_arrow)
         yield from file.iter_batches(_BATCH_ROWS, columns=columns)
 
 
-def _opened(folder: Path) -> pq.ParquetFile:
+def open_results(folder: Path) -> pq.ParquetFile:
+    """The file with the result, to be closed by the caller.
+
+    Raises:
+        ExecutionError: there is no readable result in the folder.
+    """
     path = folder / RESULT_FILE
     try:
         return pq.ParquetFile(path, pre_buffer=False)  # reading ahead would hold the whole file in memory

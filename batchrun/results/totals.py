@@ -15,7 +15,7 @@ from batchrun.core.errors import ErrorRecord
 from batchrun.core.items import DONE_STATUSES, ITEM_STATUSES, ItemResult, ItemStatus
 
 _MAX_GROUPS = 100
-_NO_CALLS = (0, 0, 0.0, 0.0)
+_NO_CALLS = (0, 0, 0.0, 0.0, 0)
 _status = itemgetter(1)
 
 
@@ -26,6 +26,7 @@ class NodeTotals:
     Attributes:
         calls: items the node was run for.
         attempts: calls made for them that were not throttled.
+        cached: outputs that came from the cache.
         total_ms: sum of the durations of their last calls.
         max_ms: the longest of them.
     """
@@ -39,6 +40,7 @@ class NodeTotals:
     skipped: int
     total_ms: float
     max_ms: float
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,7 @@ class Tally:
         self._nodes = nodes
         self._items: Counter[str] = Counter()
         self._groups: dict[tuple[str, str | None], FailureGroup] = {}
-        self._calls: dict[tuple[str, str], tuple[int, int, float, float]] = {}
+        self._calls: dict[tuple[str, str], tuple[int, int, float, float, int]] = {}
 
     def add_results(self, results: Sequence[ItemResult]) -> None:
         """Count items and group their failures."""
@@ -120,12 +122,13 @@ class Tally:
 
     def add_node_executions(self, batch: pa.RecordBatch) -> None:
         """Count node executions, given as columns."""
-        columns = pa.Table.from_batches([batch.select(["node_id", "status", "attempts", "duration_ms"])])
-        measures = [([], "count_all"), ("attempts", "sum"), ("duration_ms", "sum"), ("duration_ms", "max")]
+        columns = pa.Table.from_batches([batch.select(["node_id", "status", "attempts", "duration_ms", "cache_hit"])])
+        measures = [([], "count_all"), ("attempts", "sum"), ("duration_ms", "sum"), ("duration_ms", "max"), ("cache_hit", "sum")]
         groups = columns.group_by(["node_id", "status"], use_threads=False).aggregate(measures)
-        for node_id, status, count, attempts, total_ms, max_ms in zip(*groups.to_pydict().values(), strict=True):
+        for node_id, status, count, attempts, total_ms, max_ms, hits in zip(*groups.to_pydict().values(), strict=True):
             known = self._calls.get((node_id, status), _NO_CALLS)
-            self._calls[node_id, status] = (known[0] + count, known[1] + attempts, known[2] + total_ms, max(known[3], max_ms))
+            sums = (known[0] + count, known[1] + attempts, known[2] + total_ms)
+            self._calls[node_id, status] = (*sums, max(known[3], max_ms), known[4] + (hits or 0))
 
     def snapshot(self) -> ResultTotals:
         """The counts as they are now."""
@@ -144,12 +147,13 @@ class Tally:
             node_id=node_id,
             node_type=node_type,
             calls=sum(calls for status, (calls, *_) in by_status.items() if status != "skipped"),
-            attempts=sum(attempts for _, attempts, _, _ in by_status.values()),
+            attempts=sum(attempts for _, attempts, *_ in by_status.values()),
             completed=by_status["completed"][0],
             failed=by_status["failed"][0],
             skipped=by_status["skipped"][0],
-            total_ms=sum(total_ms for _, _, total_ms, _ in by_status.values()),
-            max_ms=max(max_ms for _, _, _, max_ms in by_status.values()),
+            total_ms=sum(total_ms for _, _, total_ms, *_ in by_status.values()),
+            max_ms=max(max_ms for _, _, _, max_ms, _ in by_status.values()),
+            cached=by_status["completed"][4],
         )
 
     def _add_failure(self, item_id: object, error: ErrorRecord) -> None:

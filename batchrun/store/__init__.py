@@ -1,5 +1,6 @@
 """The store: which executions there are and what they are doing. An index of their folders, which may be deleted and rebuilt."""
 
+from batchrun.store.cache import Cache
 from batchrun.store.database import StoreError, store_home
 from batchrun.store.heartbeat import Heartbeat
 from batchrun.store.records import ExecutionQuery, StateChange, StoredExecution
@@ -7,6 +8,7 @@ from batchrun.store.store import NoSuchExecution, Store
 from batchrun.store.times import NotAMoment, moment
 
 __all__ = [
+    "Cache",
     "ExecutionQuery",
     "Heartbeat",
     "NoSuchExecution",

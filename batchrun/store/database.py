@@ -7,7 +7,7 @@ import fcntl
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ _SQLITE_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE
 _SQLITE_ADVICE = {
     sqlite3.SQLITE_BUSY: f"another process has kept it locked for more than {_BUSY_SECONDS:g} seconds; try again",
     sqlite3.SQLITE_FULL: "the disk is full; free space",
+    sqlite3.SQLITE_IOERR: "the disk does not take it, as when it is full, over a quota or broken; free space",
     sqlite3.SQLITE_READONLY: f"this user may not write it; {_ELSEWHERE}",
     sqlite3.SQLITE_PERM: f"this user may not write it; {_ELSEWHERE}",
     sqlite3.SQLITE_CANTOPEN: f"it cannot be opened; {_ELSEWHERE}",
@@ -151,7 +152,7 @@ class Database:
     def _writable(self) -> sqlite3.Connection:
         connection = self._current()
         if connection is None:
-            _create(self.path)
+            create(self.path, lambda path: _connect(path).close())
             connection = self._current()
         if connection is None:
             raise FileNotFoundError(errno.ENOENT, "deleted while it was made", str(self.path))
@@ -161,7 +162,7 @@ class Database:
         """The connection to the file that is there now, if any."""
         if self._connection is not None and self._connection.in_transaction:
             return self._connection
-        there = _identity(self.path)
+        there = identity(self.path)
         if there != self._opened:
             self.close()
         if there is not None and self._connection is None:
@@ -170,7 +171,8 @@ class Database:
         return self._connection
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one that takes its place; null when there is none."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -189,18 +191,27 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _create(path: Path) -> None:
-    """Put a complete, empty store in its place, unless another process was faster."""
+def create(path: Path, make: Callable[[Path], None]) -> None:
+    """Put a complete, empty database in its place, unless another process was faster.
+
+    Args:
+        path: the file; its folder is made, for this user alone.
+        make: fills an empty file, and leaves it closed.
+
+    Raises:
+        OSError: the file cannot be made there.
+        sqlite3.Error: as above.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        if _identity(path) is not None:
+        if identity(path) is not None:
             return
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".store-") as hidden:
-            made = Path(hidden, _FILE)
+            made = Path(hidden, path.name)
             made.touch(mode=0o600)
-            _connect(made).close()
+            make(made)
             # Left by a file that was deleted alone: SQLite would write its contents into the new one.
             for left in ("-wal", "-shm"):
                 path.with_name(path.name + left).unlink(missing_ok=True)

@@ -35,21 +35,22 @@ class Heartbeat:
 
     def __init__(self, on_note: Callable[[str], None], home: Path | None = None, *, interval_seconds: float = 1.0) -> None:
         self._on_note = on_note
-        self._home = home
+        self._home = (home or store_home()).absolute()  # functions of users may change the working directory
         self._interval_seconds = interval_seconds
         self._record: Mapping[str, Any] | None = None
-        self._progress: Mapping[str, Any] = {}
+        self._progress: Mapping[str, Any] | None = None
         self._written: Mapping[str, Any] | None = None
-        self._told = False
+        self._told = threading.Lock()  # taken by the thread that tells of trouble, and never given back
         self._closing = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._work, name="batchrun-heartbeat", daemon=True)
-        self._thread.start()
 
     def save(self, record: Mapping[str, Any]) -> None:
-        """Hand over the record of the execution, to be written at once. See `Store.save`."""
+        """Hand over the record of the execution, to be written at once; the heart beats from then on. See `Store.save`."""
         self._record = dict(record)
         self._wake.set()
+        if self._thread.ident is None:
+            self._thread.start()
 
     def beat(self, progress: Mapping[str, Any]) -> None:
         """Hand over how far the execution is, to be written with the next heartbeat. See `Store.beat`."""
@@ -59,6 +60,8 @@ class Heartbeat:
         """Write what was handed over and end. Waits at most 2 seconds; after that the rest is written only if the process lives on."""
         self._closing = True
         self._wake.set()
+        if self._thread.ident is None:
+            return
         self._thread.join(_CLOSE_SECONDS)
         if self._thread.is_alive():
             self._tell("the store is busy, and the last state of the execution may be missing from it: see `batchrun list --rebuild`")
@@ -71,7 +74,7 @@ class Heartbeat:
             self._wake.clear()
             closing = self._closing  # before writing: what is handed over before `close` is written
             try:
-                store = store or Store(self._home or store_home())
+                store = store or Store(self._home)
                 self._write(store)
             except StoreError as error:
                 self._tell(f"the execution goes on, but the list of executions may not show it: {error}")
@@ -89,6 +92,5 @@ class Heartbeat:
             store.save(record)  # the file was deleted, or rebuilt before the folder of this execution was there
 
     def _tell(self, note: str) -> None:
-        if not self._told:
-            self._told = True
+        if self._told.acquire(blocking=False):
             self._on_note(note)

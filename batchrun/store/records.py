@@ -182,8 +182,8 @@ def stored(values: tuple[Any, ...]) -> StoredExecution:
         completed_at=completed and datetime.fromisoformat(completed),
         cancel_requested_at=cancel and datetime.fromisoformat(cancel),
         heartbeat_at=beat and datetime.fromisoformat(beat),
-        progress=orjson.loads(progress) if progress else {},
-        record=orjson.loads(record),
+        progress=_mapping(progress) if progress else {},
+        record=_mapping(record),
     )
 
 
@@ -200,6 +200,13 @@ def storable(text: str) -> str:
 def _glob(pattern: str) -> str:
     """A pattern in which only `*` is special, for GLOB, to which `?` and `[` are as well."""
     return storable(pattern).replace("[", "[[]").replace("?", "[?]")
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    value = orjson.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"{text[:60]!r} is not a mapping")  # noqa: TRY004 - it is what JSON that cannot be read raises, too
+    return value
 
 
 def _text(value: object) -> str | None:

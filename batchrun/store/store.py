@@ -102,12 +102,12 @@ class Store:
         with self._database.transaction():
             self._put(row)
 
-    def beat(self, execution_id: str, progress: Mapping[str, Any], at: datetime | None = None) -> bool:
+    def beat(self, execution_id: str, progress: Mapping[str, Any] | None, at: datetime | None = None) -> bool:
         """Say that an execution is alive, and how far it is.
 
         Args:
             execution_id: which one.
-            progress: values for JSON.
+            progress: values for JSON; null: as it was.
             at: when; null: now.
 
         Returns:
@@ -117,10 +117,10 @@ class Store:
             StoreError: the file cannot be written, or the progress is not JSON.
         """
         try:
-            told = orjson.dumps(progress).decode()
+            told = None if progress is None else orjson.dumps(progress).decode()
         except TypeError as error:
             raise StoreError(f"cannot store the progress of execution {execution_id}: {error}; it may hold what JSON has") from error
-        sql = "UPDATE executions SET heartbeat_at = ?, progress = ? WHERE execution_id = ?"
+        sql = "UPDATE executions SET heartbeat_at = ?, progress = coalesce(?, progress) WHERE execution_id = ?"
         return self._database.write(sql, (time_text(at or datetime.now(UTC)), told, execution_id)) > 0
 
     def request_cancel(self, execution_id: str, at: datetime) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SECONDS_BETWEEN_LINES = 10.0
+_UNSHOWN = (OSError, ValueError, RuntimeError)  # the disk is full, nobody reads; it is closed; a signal came while it was written to
 
 
 class Display(Protocol):
@@ -40,19 +41,20 @@ class _Stream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> None:
-        with suppress(OSError, ValueError):
+        with suppress(*_UNSHOWN):
             self._stream.write(text)
 
     def flush(self) -> None:
-        with suppress(OSError, ValueError):
+        with suppress(*_UNSHOWN):
             self._stream.flush()
 
 
 class Bar:
-    """A tqdm bar: items, failed items, rate and remaining time."""
+    """A tqdm bar: items, failed items, rate and remaining time. Items that were done before it was there do not count for the rate."""
 
-    def __init__(self, name: str, total: int, stream: TextIO) -> None:
-        self._bar = tqdm(total=total, desc=name, unit="item", file=_Stream(stream), smoothing=0.1, dynamic_ncols=True, leave=True)
+    def __init__(self, name: str, total: int, restored: int, stream: TextIO) -> None:
+        shown = _Stream(stream)
+        self._bar = tqdm(total=total, initial=restored, desc=name, unit="item", file=shown, smoothing=0.1, dynamic_ncols=True, leave=True)
 
     def update(self, progress: Progress) -> None:
         """Show how far it is."""
@@ -114,10 +116,17 @@ class Nothing:
         """Show nothing."""
 
 
-def display(name: str, total: int, *, quiet: bool = False) -> Display:
-    """What fits: nothing when quiet, a bar in a terminal or a notebook, else lines. Everything goes to standard error."""
+def display(name: str, total: int, *, restored: int = 0, quiet: bool = False) -> Display:
+    """What fits: nothing when quiet, a bar in a terminal or a notebook, else lines. Everything goes to standard error.
+
+    Args:
+        name: of the job.
+        total: how many items there are.
+        restored: how many of them were done before.
+        quiet: show nothing.
+    """
     if quiet:
         return Nothing()
     if sys.stderr.isatty() or "ipykernel" in sys.modules:
-        return Bar(name, total, sys.stderr)
+        return Bar(name, total, restored, sys.stderr)
     return Lines(name, sys.stderr)

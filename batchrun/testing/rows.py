@@ -13,7 +13,7 @@ from batchrun.core.errors import ExecutionError
 from batchrun.core.executions import Stop
 from batchrun.core.items import Item, ItemResult, KeptNode, RestoredItem
 from batchrun.core.job import NodeOptions, Resource, Run, Workflow
-from batchrun.core.protocols import NodeJournal
+from batchrun.core.protocols import NodeJournal, OutputCache
 from batchrun.dispatch.dispatcher import Dispatcher
 from batchrun.dispatch.neighbours import Rooms
 from batchrun.engine.engine import Engine, EngineSettings
@@ -35,6 +35,7 @@ class RowRun:
         restored: where rows go on that were begun before, by their position.
         stale: nodes that were edited since.
         spending: counts calls against a budget.
+        cache: keeps outputs of nodes that are cached.
         on_note: called with lines for people.
         on_start: called with the dispatcher before the first row, for tests that stop it.
         on_open: called with the engine before that, for tests that look at it.
@@ -51,6 +52,7 @@ class RowRun:
     restored: Mapping[int, RestoredItem] | None = None
     stale: frozenset[str] = frozenset()
     spending: Spending | None = None
+    cache: OutputCache | None = None
     on_note: Callable[[str], None] = lambda _line: None
     on_start: Callable[[Dispatcher[ItemRun]], None] | None = None
     on_open: Callable[[Engine], None] | None = None
@@ -96,6 +98,7 @@ class RowRun:
             stale=self.stale,
             spending=self.spending,
             on_note=self.on_note,
+            cache=self.cache,
         )
 
     def results_virtually(self, rows: Sequence[Mapping[str, Any]]) -> list[ItemResult]:

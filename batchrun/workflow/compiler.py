@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from batchrun.core.errors import JobError, NodeError, Problem, known_values
-from batchrun.core.job import DefaultOnFailure, NodeOptions, Resource, Run, Workflow
+from batchrun.core.errors import JobError, Problem, known_values
+from batchrun.core.job import FallbackOnFailure, NodeOptions, Resource, Run, Workflow
 from batchrun.flow.retry import RetryPolicy
+from batchrun.workflow.binding import Binder, check_sharing
 from batchrun.workflow.expressions import ExpressionCompiler, Names, Uses
 from batchrun.workflow.fingerprint import Fingerprints, fingerprint_of
 from batchrun.workflow.graph import Node, find_cycle, stages
 from batchrun.workflow.node import NodeCall, NodeType, Render
 from batchrun.workflow.plan import NodeFingerprint, Plan, Stage, Step
 from batchrun.workflow.references import parse_reference
-from batchrun.workflow.scope import Scope
+from batchrun.workflow.routes import Routes, routes_of
 from batchrun.workflow.templates import TemplateEngine, exact_expression
 from batchrun.workflow.types import TypeSpec, spec_of, spec_problems
 from batchrun.workflow.values import checker
@@ -61,9 +62,14 @@ class _Bound:
     inputs: Render
     when: Render | None
     call: NodeCall | None
+    branches: frozenset[str] = frozenset()
 
     @property
-    def upstream(self) -> frozenset[str]:
+    def waits(self) -> bool:
+        return self.call is not None and (self.call.waits or self.options.dedupe or self.options.batch is not None)
+
+    @property
+    def sources(self) -> frozenset[str]:
         return frozenset(self.uses.nodes) | set(self.options.needs)
 
 
@@ -75,6 +81,7 @@ class _Compilation:
         self.surroundings = surroundings
         self.engine = TemplateEngine()
         self.problems: list[Problem] = []
+        self.routes: Routes
         self.names = Names(
             columns=surroundings.columns,
             input_field=surroundings.input_field,
@@ -89,6 +96,8 @@ class _Compilation:
         self._check_ids()
         bound = {options.id: self._bind(position, options) for position, options in enumerate(self.workflow.nodes)}
         self._check_needs(bound)
+        self.routes = routes_of(bound, self.report)
+        self._check_cycles(bound)
         output, output_uses = self._output(bound)
         self.problems += [Problem((*_ROOT, *path), message) for path, message in self._output_schema_problems()]
         if self.problems:
@@ -107,22 +116,27 @@ class _Compilation:
             for index, id in enumerate(options.needs):
                 if id not in bound:
                     self.report(("nodes", position, "needs", index), f'unknown node "{id}"; {known_values(id, bound, kind="nodes")}')
-        upstream = {id: node.upstream & bound.keys() for id, node in bound.items()}
-        cycle = find_cycle({id: frozenset(ids) for id, ids in upstream.items()})
+
+    def _check_cycles(self, bound: Mapping[str, _Bound]) -> None:
+        cycle = find_cycle({id: frozenset(self.routes.upstream(id) & bound.keys()) for id in bound})
         if cycle:
             way = " → ".join(reversed(cycle))
-            self.report(("nodes", bound[cycle[0]].position), f"the nodes form a cycle: {way}; remove one of these references")
+            reasons = "".join(f"; {reason}" for reason in self.routes.reasons(cycle))
+            self.report(("nodes", bound[cycle[0]].position), f"the nodes form a cycle: {way}; remove one of these references{reasons}")
 
     def _bind(self, position: int, options: NodeOptions) -> _Bound:
         path: tuple[str | int, ...] = ("nodes", position)
         uses = Uses()
         outside = ExpressionCompiler(engine=self.engine, names=self.names, uses=uses, input_names=None, report=self.report)
-        binder = _Binder(self, outside, path, dict(options.inputs))
+        binder = Binder(outside, path, dict(options.inputs), self.names.positions, self.surroundings.resources, self.report)
         if not isinstance(options, NodeType):
             self.report(path, f"{type(options).__qualname__} cannot be run: it has no bind method")
             return _Bound(options=options, position=position, uses=uses, inputs=lambda _scope: {}, when=None, call=None)
         call = options.bind(binder)
+        if call is not None:
+            check_sharing(options, call, binder.problem)
         return _Bound(
+            branches=frozenset(binder.branches),
             options=options,
             position=position,
             uses=uses,
@@ -136,8 +150,9 @@ class _Compilation:
         compiler = ExpressionCompiler(engine=self.engine, names=self.names, uses=uses, input_names=None, report=self.report)
         if self.workflow.output is not None:
             return compiler.compile(self.workflow.output, ("output",)), uses
-        read = {id for node in bound.values() for id in node.upstream}
-        sinks = [id for id in bound if id not in read]
+        # A fallback that looks at the node it runs for does not make that one less of a last node.
+        read = {source for id, node in bound.items() for source in node.sources if source not in self.routes.stands_in_for(id)}
+        sinks = [id for id, node in bound.items() if not (id in read or node.branches or self.routes.is_fallback(id))]
         references = {id: f"{{{{ nodes.{id}.output }}}}" for id in sinks}
         return compiler.compile(references[sinks[0]] if len(sinks) == 1 else references, ("output",)), uses
 
@@ -155,18 +170,21 @@ class _Compilation:
                 return None
         if len(uses.nodes) != 1:
             return None
-        call = bound[next(iter(uses.nodes))].call
+        node = bound[next(iter(uses.nodes))]
+        if isinstance(node.options.on_failure, FallbackOnFailure):
+            return None  # the output of another node may stand in its place
+        call = node.call
         spec = spec_of(call.returns) if call is not None and call.returns is not None else "json"
         return None if spec == "json" else spec
 
     def _assemble(self, bound: Mapping[str, _Bound], output: Render, output_uses: Uses) -> Plan:
-        order = stages({id: Node(node.upstream, node.call is not None and node.call.waits) for id, node in bound.items()})
+        order = stages({id: Node(self.routes.upstream(id), node.waits) for id, node in bound.items()})
+        node_fingerprints, output_fingerprint = self._fingerprints(bound)
         steps: dict[str, Step] = {}
         for _, ids in order:
             for id in ids:
-                steps[id] = self._step(bound[id], steps)
+                steps[id] = self._step(bound[id], steps, node_fingerprints[id])
         output_type = self._output_type(bound, output_uses)
-        node_fingerprints, output_fingerprint = self._fingerprints(bound)
         used = output_uses.columns.union(*(node.uses.columns for node in bound.values()))
         return Plan(
             steps=tuple(sorted(steps.values(), key=lambda step: step.position)),
@@ -182,34 +200,49 @@ class _Compilation:
             fingerprint=fingerprint_of(node_fingerprints, output_fingerprint),
         )
 
-    def _step(self, node: _Bound, steps: Mapping[str, Step]) -> Step:
+    def _step(self, node: _Bound, steps: Mapping[str, Step], fingerprint: NodeFingerprint) -> Step:
         options, call = node.options, node.call
         if call is None:
             raise AssertionError(f"node {options.id} has no call but reported no problem")
-        upstream = [steps[id] for id in node.upstream]
-        on_failure = options.on_failure
+        sources = [steps[id] for id in node.sources]
+        routes, on_failure = self.routes, options.on_failure
+        chosen_by = tuple(steps[id].position for id in sorted(routes.choosers(options.id)))
+        stands_in_for = tuple(steps[id].position for id in routes.stands_in_for(options.id))
         return Step(
             position=node.position,
             bit=1 << node.position,
             id=options.id,
             type=options.type,
             call=call.call,
-            waits=call.waits,
+            waits=node.waits,
+            call_waits=call.waits,
             inputs=node.inputs,
             when=node.when,
-            upstream=sum(step.bit for step in upstream),
-            conditional=node.when is not None or (bool(upstream) and all(step.conditional for step in upstream)),
+            upstream=sum(steps[id].bit for id in routes.upstream(options.id)),
+            sources=sum(step.bit for step in sources),
+            chosen_by=chosen_by,
+            fallback_for=1 << stands_in_for[0] if stands_in_for else 0,
+            stands_in_for=stands_in_for,
+            conditional=bool(
+                node.when is not None or chosen_by or stands_in_for or (sources and all(step.conditional for step in sources))
+            ),
             timeout_seconds=options.timeout_seconds,
             retry=RetryPolicy(
                 node=options.retry,
                 run=self.surroundings.run.retry,
                 max_throttled_seconds=self.surroundings.run.max_throttled_seconds,
             ),
-            on_failure=on_failure if isinstance(on_failure, DefaultOnFailure) else str(on_failure),
+            on_failure="continue" if isinstance(on_failure, FallbackOnFailure) else on_failure,
             queues=call.queues,
             sends_call_key=call.sends_call_key,
             wants_context=call.wants_context,
             restore=call.restore,
+            is_cached=options.cache,
+            is_deduped=options.dedupe,
+            batch=options.batch,
+            key=call.key,
+            call_many=call.call_many,
+            fingerprint=":".join(fingerprint),
         )
 
     def _fingerprints(self, bound: Mapping[str, _Bound]) -> tuple[dict[str, NodeFingerprint], str]:
@@ -226,41 +259,3 @@ class _Compilation:
             for id, node in bound.items()
         }
         return nodes, fingerprints.output(self.workflow)
-
-
-class _Binder:
-    """What one node sees of the compilation: the `NodeCompiler` protocol."""
-
-    def __init__(self, compilation: _Compilation, outside: ExpressionCompiler, path: tuple[str | int, ...], inputs: dict[str, Any]) -> None:
-        self._compilation = compilation
-        self._outside = outside
-        self._path = path
-        self.inputs = inputs
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        return tuple(self.inputs)
-
-    def default_inputs(self, inputs: dict[str, Any]) -> None:
-        self.inputs = inputs
-
-    def template(self, value: Any, *path: str | int) -> Render:
-        return replace(self._outside, input_names=self.input_names).compile(value, (*self._path, *path))
-
-    def constant(self, value: str, *path: str | int) -> str:
-        render = replace(self._outside, roots=("vars",)).compile(value, (*self._path, *path))
-        try:
-            constant = render(Scope({}, []))
-        except NodeError as mistake:
-            self.problem(str(mistake), *path)
-            constant = None
-        return "" if constant is None else str(constant)
-
-    def problem(self, message: str, *path: str | int) -> None:
-        self._compilation.report((*self._path, *path), message)
-
-    def resource(self, name: str, *path: str | int) -> Resource | None:
-        resources = self._compilation.surroundings.resources
-        if name not in resources:
-            self.problem(f'unknown resource "{name}"; {known_values(name, resources, kind="resources")}', *path)
-        return resources.get(name)

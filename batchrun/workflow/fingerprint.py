@@ -19,7 +19,7 @@ from batchrun.workflow.references import parse_reference
 from batchrun.workflow.templates import TemplateEngine, TemplateMistake, exact_expression, is_template
 
 # What a node calls may be given as text or as the function itself: the code it stands for counts in its place.
-_WITHOUT_MEANING = {"id", "call", "label", "retry", "timeout_seconds", "idempotent", "max_response_bytes"}
+_WITHOUT_MEANING = {"id", "call", "label", "retry", "cache", "dedupe", "batch", "timeout_seconds", "idempotent", "max_response_bytes"}
 
 
 class Difference(NamedTuple):

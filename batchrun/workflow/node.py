@@ -6,7 +6,7 @@ Built-in types live in `batchrun.nodes`; others are found through the `batchrun.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -27,6 +27,10 @@ class NodeCall:
         waits: True when `call` is a coroutine function, run on the event loop and cancelled at its deadline.
             False when it is a plain function, run in a lane thread and abandoned at its deadline.
         returns: the type the output is declared to have (a Python annotation), or None.
+        key: gives a JSON-like value that, with the options and `identity`, decides the output; null: the node can be neither cached nor
+            deduplicated.
+        call_many: does the work of `call` for several items at once, each in its scope: one output per item, in their order; null:
+            the node cannot be batched. It waits if `call` does.
         queues: `call` may wait for its turn and calls `scope.sending` when it has it; the attempt's deadline starts there.
         sends_call_key: the call key is computed for each call (`scope.call_key`) and recorded.
         wants_context: a `Context` is made for each call (`scope.context`).
@@ -38,6 +42,8 @@ class NodeCall:
     call: Callable[[Scope], Any] | Callable[[Scope], Awaitable[Any]]
     waits: bool = False
     returns: Any = None
+    key: Callable[[Scope], Any] | None = None
+    call_many: Callable[[Sequence[Scope]], Any] | None = None
     queues: bool = False
     sends_call_key: bool = False
     wants_context: bool = False
@@ -66,6 +72,9 @@ class NodeCompiler(Protocol):
 
     def constant(self, value: str, *path: str | int) -> str:
         """Render a template that may only refer to `vars`, once, before the first item."""
+
+    def branch(self, id: str, *path: str | int) -> None:
+        """Name a node that only runs for items for which the output of this one is its id. Unknown ids are reported."""
 
     def problem(self, message: str, *path: str | int) -> None:
         """Report a mistake in the options. Binding goes on, so that all mistakes are reported at once."""

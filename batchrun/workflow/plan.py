@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from batchrun.core.job import DefaultOnFailure
+from batchrun.core.job import Batch, DefaultOnFailure
 from batchrun.flow.retry import RetryPolicy
 from batchrun.workflow.node import Render
 from batchrun.workflow.scope import Scope
@@ -22,11 +22,23 @@ class Step:
     Attributes:
         position: where the node stands in the job file, counted from 0; its output is `scope.outputs[position]`.
         bit: `1 << position`; sets of nodes are integers.
+        waits: whether its items wait for it on the event loop.
+        call_waits: whether `call` and `call_many` are coroutine functions; else they are plain ones that may block.
         inputs: gives the node's inputs for an item.
         when: the node is skipped where this is false or null.
-        upstream: the nodes it reads or needs, as bits.
+        upstream: the nodes that end before it begins, as bits.
+        sources: the nodes it reads or needs, as bits; it is skipped when all of them were.
+        chosen_by: positions of the nodes that choose it by giving its id as their output; it is skipped when none does.
+        fallback_for: the node in whose place it runs when that one fails, as a bit; 0: it is no fallback.
+        stands_in_for: positions of the nodes whose outputs its own replaces: that node, and those which that one stands in for.
         conditional: whether the node can be skipped at all.
         restore: makes an output from what its JSON text says; may raise.
+        is_cached: whether outputs come from the cache and go there.
+        is_deduped: whether items with the same key share a call.
+        batch: how calls of many items become one; null: they do not.
+        key: gives what decides the output, besides `fingerprint`.
+        call_many: makes one call for several items.
+        fingerprint: of what the node does, as text.
     """
 
     position: int
@@ -35,9 +47,14 @@ class Step:
     type: str
     call: Callable[[Scope], Any]
     waits: bool
+    call_waits: bool
     inputs: Render
     when: Render | None
     upstream: int
+    sources: int
+    chosen_by: tuple[int, ...]
+    fallback_for: int
+    stands_in_for: tuple[int, ...]
     conditional: bool
     timeout_seconds: float | None
     retry: RetryPolicy
@@ -46,6 +63,12 @@ class Step:
     sends_call_key: bool
     wants_context: bool
     restore: Callable[[Any], Any]
+    is_cached: bool
+    is_deduped: bool
+    batch: Batch | None
+    key: Callable[[Scope], Any] | None
+    call_many: Callable[[Sequence[Scope]], Any] | None
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from batchrun.core.job import NodeOptions
 _BUILT_IN = {
     "http": "batchrun.nodes.http:HttpNode",
     "python": "batchrun.nodes.python:PythonNode",
+    "switch": "batchrun.nodes.switch:SwitchNode",
     "template": "batchrun.nodes.template:TemplateNode",
 }
 

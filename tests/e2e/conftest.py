@@ -67,8 +67,8 @@ class Project:
         return path
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen([sys.executable, "-m", "batchrun", *arguments], cwd=self.folder, text=True, **(streams | options))
+        chosen = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": default_home()} | options
+        return subprocess.Popen([sys.executable, "-m", "batchrun", *arguments], cwd=self.folder, text=True, **chosen)
 
     def batchrun(self, *arguments: str, **options: Any) -> Ended:
         return ended(self.start(*arguments, **options))
@@ -122,6 +122,11 @@ class Calls:
             self._seen += os.read(self._pipe, 65536)
 
 
+def default_home() -> dict[str, str]:
+    """The environment of a user who has not chosen where executions are listed."""
+    return {name: value for name, value in os.environ.items() if name != "BATCHRUN_HOME"}
+
+
 def ended(process: subprocess.Popen[str]) -> Ended:
     """Wait for a program and take what it has written."""
     try:
@@ -139,6 +144,22 @@ def _listening(path: Path) -> Iterator[Calls]:
         yield Calls(pipe)
     finally:
         os.close(pipe)
+
+
+@pytest.fixture(autouse=True)
+def _same_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test and the processes it starts in its project look at the same list: the one such a process has by default."""
+    monkeypatch.setenv("BATCHRUN_HOME", str(tmp_path / ".batchrun"))
+
+
+@pytest.fixture(autouse=True)
+def _own_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Modules that a test wrote and imported are forgotten with it: those of the next test have the same names."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    for name, module in [*sys.modules.items()]:
+        if str(getattr(module, "__file__", None)).startswith(f"{tmp_path}{os.sep}"):
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -43,10 +43,11 @@ from pathlib import Path
 LOG = os.open("log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 BYTES = 0
 LAST = -1
+CLOCK = float(os.environ.get("CLOCK", 0))
 
 
 def note(node, size, what):
-    os.write(LOG, f"{time.time()} {os.getpid()} {node} {size} {what}\\n".encode())
+    os.write(LOG, f"{time.time() - CLOCK} {os.getpid()} {node} {size} {what}\\n".encode())
 
 
 async def fetch(size: int) -> int:
@@ -69,6 +70,8 @@ async def judge(size: int) -> str:
     note("judge", size, "start")
     await asyncio.sleep(0.003 + size % 5 * 0.012)
     note("judge", size, "end")
+    if Path("down").exists():
+        raise ConnectionError("nobody is there")
     if size % 13 == 12:
         raise ValueError(f"{size} is refused")
     return f"{size} is old" + random.Random(size).randbytes(BYTES).hex()
@@ -81,6 +84,34 @@ def write(size: int) -> str:
     note("write", size, "end")
     return f"{size} is old" + random.Random(size).randbytes(BYTES).hex()
 """
+CLOCK = """\
+import datetime
+import os
+import time
+
+SHIFT = float(os.environ["CLOCK"])
+REAL, now, now_ns = datetime.datetime, time.time, time.time_ns
+time.time = lambda: now() + SHIFT
+time.time_ns = lambda: now_ns() + int(SHIFT * 1e9)
+
+
+class Any(type):
+    def __instancecheck__(self, value):
+        return isinstance(value, REAL)
+
+
+class Clock(REAL, metaclass=Any):
+    fromisoformat, fromtimestamp, strptime = REAL.fromisoformat, REAL.fromtimestamp, REAL.strptime
+
+    @staticmethod
+    def now(zone=None):
+        return REAL.now(zone) + datetime.timedelta(seconds=SHIFT)
+
+
+datetime.datetime = Clock
+"""
+"""A `sitecustomize` that sets the clock of a process by `CLOCK` seconds."""
+
 WINDOW_SECONDS = 0.25 + 0.5
 """What may be lost besides the calls in flight: the last group of records, and an fsync on a busy machine."""
 
@@ -151,11 +182,15 @@ class Chaos:
     def resume(self, *arguments: str) -> Ended:
         return self.project.batchrun("resume", str(self.folder), *arguments)
 
-    def repeated(self) -> Counter[int]:
-        """How many calls of each killed runner were made again, each of which it had in flight or had only just ended."""
+    def repeated(self, since: int = 0) -> Counter[int]:
+        """How many calls of each killed runner were made again, each of which it had in flight or had only just ended.
+
+        Args:
+            since: the number of calls that are meant to be made again.
+        """
         last: dict[tuple[str, int], Call] = {}
         repeated: Counter[int] = Counter()
-        for call in self.calls():
+        for call in self.calls()[since:]:
             before = last.get((call.node, call.item))
             if before is not None:
                 killed_at = self.killed_at[before.pid]
@@ -164,7 +199,9 @@ class Chaos:
             last[call.node, call.item] = call
         return repeated
 
-    def check_result(self, folder: Path | None = None, answers: tuple[str, ...] = ("is old",)) -> list[dict[str, Any]]:
+    def check_result(
+        self, folder: Path | None = None, answers: tuple[str, ...] = ("is old",), *, attempts: int = 1
+    ) -> list[dict[str, Any]]:
         """One row per item, in order, each with what its item gives; the totals add up to them."""
         folder = folder or self.folder
         table = pq.read_table(folder / "results.parquet")
@@ -173,7 +210,7 @@ class Chaos:
             (at, f"item {at}", at) for at in range(self.items)
         ]
         for at, row in enumerate(rows):
-            assert row["attempts"] == 1, row
+            assert row["attempts"] == attempts, row
             if at % 13 == 12:
                 assert (row["status"], row["output"], row["error"]["message"]) == ("failed", None, f"{at} is refused")
             else:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import resource
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from batchrun import Execution
+from batchrun.results.journal import AGAIN, frames
 from tests.e2e.conftest import Project, ended
-from tests.e2e.killing import QUICK_JOB, STEPS, WINDOW_SECONDS, chaos
+from tests.e2e.killing import CLOCK, QUICK_JOB, STEPS, WINDOW_SECONDS, chaos
 
 
 def files_of(folder: Path) -> dict[str, str]:
@@ -28,10 +34,10 @@ def is_written(path: Path, since_ns: int, size: int) -> bool:
 
 def damaged(content: bytes) -> Iterator[tuple[str, bytes]]:
     """The ways in which the end of a file is lost."""
-    for count in (20, 120, 300):
+    for count in (20, 300):
         yield f"cut {count}", content[:-count]
         yield f"zero {count}", content[:-count] + bytes(count)
-    for at in (1, 170, 300):
+    for at in (1, 170):
         yield f"flip {at}", content[:-at] + bytes([content[-at] ^ 0x10]) + content[len(content) - at + 1 :]
 
 
@@ -40,7 +46,7 @@ def test_any_kill_costs_only_the_calls_in_flight(project: Project, seed: int) ->
     """However often and whenever its runner is killed, an execution ends with a row per item and repeats next to nothing."""
     work, moments = chaos(project, 2_400), random.Random(seed)  # noqa: S311
     arguments = ["run", "job.yaml"]
-    while len(work.killed_at) < 20 and work.kill_at_work(moments.uniform(0.15, 1.0), *arguments):
+    while len(work.killed_at) < 15 and work.kill_at_work(moments.uniform(0.15, 1.0), *arguments):
         arguments = ["resume", str(work.folder)]
     assert len(work.killed_at) > 5
     last = work.resume()
@@ -51,6 +57,32 @@ def test_any_kill_costs_only_the_calls_in_flight(project: Project, seed: int) ->
     files, log = files_of(work.folder), len(work.calls())
     assert work.resume().code == 0
     assert (files_of(work.folder), len(work.calls())) == (files, log)
+
+
+def has_chosen(journal: Path) -> bool:
+    """Whether a retry has written down in this journal which items it runs again."""
+    return any(frame.kind == AGAIN for frame in frames(memoryview(journal.read_bytes())))
+
+
+@pytest.mark.parametrize("seed", [5])
+def test_any_kill_of_a_retry_costs_only_the_calls_in_flight(project: Project, seed: int) -> None:
+    """A retry, and each resume of it, may be killed at any moment: no node that completed is called again, and no choice is forgotten."""
+    work, moments = chaos(project, 400), random.Random(seed)  # noqa: S311
+    down = project.write("down", "")
+    assert project.batchrun("run", "job.yaml").code == 3
+    assert work.check_totals(work.folder, work.items) is None
+    down.unlink()
+    before = len(work.calls())
+    process = project.start("retry", str(work.folder), "--set", "run.parallelism=3")
+    assert work.kill(process, lambda: len(work.journals) > 1 and has_chosen(work.journals[-1]), moments.uniform(0, 0.6))
+    while len(work.killed_at) < 6 and work.kill_at_work(moments.uniform(0, 0.8), "resume", str(work.folder)):
+        pass
+    assert len(work.killed_at) > 2
+    last = work.resume()
+    assert last.code in (0, 3), last.err  # as above
+    work.check_result(attempts=2)
+    assert {call.node for call in work.calls()[before:]} == {"judge"}
+    assert sum(work.repeated(since=before).values()) < work.items / 2
 
 
 def test_a_kill_while_the_result_is_written_repeats_no_call(project: Project) -> None:
@@ -180,3 +212,79 @@ def test_a_full_disk_stops_the_execution_and_room_lets_it_go_on(project: Project
     assert resumed.code == 3, resumed.err
     work.check_result()
     work.repeated()
+
+
+def test_a_clock_that_is_set_back_and_forth_decides_nothing(project: Project) -> None:
+    """Machines disagree about the time, and correct it: which run came last, and whether it lives, is never read off a clock."""
+    work = chaos(project, 300)
+    project.write("sitecustomize.py", CLOCK)
+
+    def at(days: float) -> dict[str, str]:
+        return {**os.environ, "CLOCK": str(days * 86_400), "PYTHONPATH": str(project.folder)}
+
+    arguments = ["run", "job.yaml"]
+    for days in (0, -1, 400):
+        before = len(work.journals)
+        process = project.start(*arguments, env=at(days))
+        assert work.kill(process, lambda before=before: len(work.journals) > before, 0.3)
+        assert Execution(work.folder).status == "interrupted"
+        arguments = ["resume", str(work.folder)]
+    hold = project.write("hold", "")
+    process = project.start(*arguments, env=at(-4_000))
+    while not work.calls_of(process) and process.poll() is None:
+        time.sleep(0.01)
+    assert Execution(work.folder).status == "running"
+    assert project.batchrun("pause", str(work.folder), env=at(-8_000)).code == 0
+    while "paused by" not in (line := process.stderr.readline()) and line:
+        pass
+    hold.unlink()
+    assert ended(process).code == 4
+    assert Execution(work.folder).status == "paused"
+    assert project.batchrun(*arguments, env=at(-1)).code == 3
+    work.check_result()
+    work.repeated()
+    assert [change["status"] for change in project.record["states"]].count("running") == 5
+
+
+DISKS = """\
+set -u
+batchrun() {{ "{python}" -m batchrun "$@" 2>> "messages"; echo $? >> codes; }}
+mkdir runs
+{small}
+batchrun run job.yaml
+{large}
+batchrun resume
+rm down
+{full}
+batchrun retry
+cp runs/*/results.parquet before.parquet
+{free}
+batchrun resume
+mkdir result
+cp -r runs result
+"""
+SMALL_DISK = {
+    "small": "mount -t tmpfs -o size=120k tmpfs runs",
+    "large": "mount -o remount,size=64m runs",
+    "full": "cat /dev/zero > runs/filler 2> full; truncate -s -120k runs/filler",
+    "free": "rm runs/filler",
+}
+SMALL_FILES = {"small": "(ulimit -f 240", "large": ")", "full": "(ulimit -f 400", "free": ")"}
+"""In place of a disk, where none may be mounted: each file may have only so many blocks."""
+
+
+def test_a_disk_that_is_full_costs_nothing_but_time(project: Project) -> None:
+    """Whatever the disk does not take, of a run or of a retry, is run once there is room again; results that are there stay."""
+    work = chaos(project, 300, BYTES=2_000)
+    project.write("down", "")
+    alone = ["unshare", "--mount", "--map-root-user"]
+    probe = [*alone, "mount", "-t", "tmpfs", "tmpfs", str(project.folder)]
+    can_mount = shutil.which("unshare") is not None and subprocess.run(probe, check=False, capture_output=True).returncode == 0
+    script = DISKS.format(python=sys.executable, **(SMALL_DISK if can_mount else SMALL_FILES))
+    subprocess.run([*(alone if can_mount else []), "sh", "-c", script], cwd=project.folder, check=True, timeout=100)
+    messages = (project.folder / "messages").read_text()
+    assert (project.folder / "codes").read_text().split() == ["1", "3", "1", "3"], messages
+    assert ("the disk is full" in messages) == can_mount and "Traceback" not in messages
+    assert pq.read_table(project.folder / "before.parquet")["status"].to_pylist() == ["failed"] * 300
+    (folder,) = (project.folder / "result" / "runs").iterdir()
+    work.check_result(folder, attempts=2)

@@ -152,10 +152,45 @@ def test_an_execution_is_named_by_the_beginning_of_its_id(ended_project: Project
     unknown = ended_project.batchrun("results", "1999")
     assert (unknown.code, unknown.out) == (1, "")
     assert unknown.err == f"Error: no execution '1999'; the latest are {execution.name}\n"
+    nowhere = ended_project.batchrun("results", "--runs", "elsewhere")
+    assert (nowhere.code, nowhere.out) == (1, "")
+    assert nowhere.err == (
+        "Error: no execution 'latest': there is none in elsewhere; name its folder, or the folder that has it with --runs\n"
+    )
     for condition in ("satus = 'failed'", "status = 1"):
         bad = ended_project.batchrun("results", "--filter", condition)
         assert bad.code == 2
         assert bad.err.startswith(f"filter {condition!r} cannot be used: ")
+
+
+@pytest.mark.parametrize("command", ["results", "resume", "retry", "rerun", "pause", "cancel"])
+def test_an_empty_name_is_no_execution(ended_project: Project, command: str) -> None:
+    """A shell variable that is not set must not stand for the only execution there is."""
+    (execution,) = ended_project.executions
+    refused = ended_project.batchrun(command, "")
+    assert (refused.code, refused.out, refused.err) == (1, "", f"Error: no execution ''; the latest are {execution.name}\n")
+    assert ended_project.executions == [execution]
+
+
+def test_an_execution_is_found_where_it_is(ended_project: Project) -> None:
+    """By its id wherever its folder was made, as a folder that was moved, and as the latest of the folder that is named."""
+    (first,) = ended_project.executions
+    assert ended_project.batchrun("run", "job.yaml", "--quiet", "--set", "output.path=out").code == 3
+    (second,) = (ended_project.folder / "out").iterdir()
+    for named, found in {
+        (): second,
+        ("latest", "--runs", "runs"): first,
+        (second.name,): second,
+        (first.name, "--runs", "runs"): first,
+    }.items():
+        exported = ended_project.batchrun("results", *named, "--export", "csv")
+        assert (exported.code, exported.out) == (0, f"{found.relative_to(ended_project.folder)}/results.csv\n")
+    elsewhere = ended_project.batchrun("results", second.name, "--runs", "runs")
+    assert elsewhere.err == f"Error: no execution '{second.name}'; the latest are {first.name}\n"
+    second.rename(ended_project.folder / "moved")
+    assert ended_project.batchrun("results", "moved", "--export", "csv").out == "moved/results.csv\n"
+    too_long = ended_project.batchrun("results", "x" * 300)
+    assert too_long.code == 1 and "Traceback" not in too_long.err
 
 
 def test_a_reader_that_closes_the_pipe_is_no_error(ended_project: Project) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict, assert_type
+from typing import Any, Literal, TypedDict, assert_type
 
 import polars as pl
 
 import batchrun
-from batchrun.core.executions import ExecutionStatus
+from batchrun.client import ExecutionView
+from batchrun.core.executions import ShownStatus
 
 
 class Ticket(TypedDict):
@@ -63,7 +64,7 @@ def executions(job: batchrun.Job) -> None:
     execution = batchrun.execute("job.yaml", overrides={"run.parallelism": 64, "dataset.limit": None}, quiet=True)
     assert_type(execution.id, str)
     assert_type(execution.folder, Path)
-    assert_type(execution.status, ExecutionStatus)
+    assert_type(execution.status, ShownStatus)
     assert_type(execution.error, str | None)
     assert_type(execution.stop_reason, str | None)
     assert_type(execution.has_succeeded, bool)
@@ -116,6 +117,40 @@ def names() -> None:
 def resumed() -> None:
     assert_type(batchrun.resume("runs/20261101T093000-0a1b2c3d4e", {"run.budget.max_calls": 100}), batchrun.Execution | None)
     batchrun.Run(budget=batchrun.Budget(max_calls=10, max_cost=1.5), timeout_seconds=60, durable=False)
+
+
+def clients() -> None:
+    with batchrun.Client(home="lists", runs=Path("runs")) as client:
+        execution = client.submit("job.yaml", {"run.parallelism": 64})
+        assert_type(execution, batchrun.Execution)
+        assert_type(execution.wait(interval_seconds=2, timeout_seconds=300, adaptive=True), ShownStatus)
+        assert_type(execution.refresh_status(), ShownStatus)
+        assert_type(execution.cancel(), Literal["requested", "done", "nothing"])
+        assert_type(execution.rerun(dataset_version="original", outputs={"clean": "x"}), batchrun.Execution)
+        execution.retry(where="error.type = 'Timeout'", from_start=True)
+        execution.resume(["run.parallelism=4"], accept_changes=True)
+        execution.tune({"run.parallelism": 4})
+        assert_type(client.executions.get("latest"), batchrun.Execution)
+        found = client.executions.list(job="triage", status=["failed", "cancelled"], created_after="now()-7d", limit=50)
+        assert_type(found, list[batchrun.Execution])
+
+        execution.rerun(dataset_version="newest")  # type: ignore[arg-type]
+        execution.wait(2, 300)  # type: ignore[call-arg]  # only by name
+
+
+async def async_clients() -> None:
+    async with batchrun.AsyncClient() as client:
+        execution = await client.submit("job.yaml")
+        assert_type(execution, batchrun.AsyncExecution)
+        assert_type(await execution.wait(timeout_seconds=300), ShownStatus)
+        assert_type(await execution.refresh_status(), ShownStatus)
+        assert_type(await execution.pause(), Literal["requested", "done", "nothing"])
+        assert_type(await execution.rerun(), batchrun.AsyncExecution)
+        assert_type(await client.executions.get(Path("runs/x")), batchrun.AsyncExecution)
+        assert_type(await client.executions.list(status="running"), list[batchrun.AsyncExecution])
+        assert_type(execution.progress, batchrun.Progress)
+        view: ExecutionView = execution
+        assert_type(view.status, ShownStatus)
 
 
 async def transcribe(url: str, context: batchrun.Context) -> str:

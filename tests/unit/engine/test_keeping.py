@@ -77,7 +77,7 @@ def test_what_ended_is_kept_while_the_next_node_waits(recording: Literal["full",
     recorded = {record[0]: record for record in result.nodes}
     kept = {entry.record[0]: entry.record for entry in journal.entries if entry.record is not None}
     if recording == "none":
-        assert kept[0] == (0, "completed", 1, None, 0.0, None, None, None, None, None)
+        assert kept[0] == (0, "completed", 1, None, 0.0, None, None, None, None, None, False)
         assert kept[1][2] == 0
     else:
         assert kept == {position: recorded[position] for position in kept}

@@ -23,7 +23,7 @@ N = {"n": "{{ item.n }}"}
 
 
 def record(position: int, status: NodeStatus = "completed", attempts: int = 1) -> NodeRecord:
-    return (position, status, attempts, 1_000, 2.5, b'{"n":1}', None, None, "key", Usage(1, 2, 0.5))
+    return (position, status, attempts, 1_000, 2.5, b'{"n":1}', None, None, "key", Usage(1, 2, 0.5), False)
 
 
 def kept(id: str, output: Any = None, status: NodeStatus = "completed", **fields: Any) -> KeptNode:
@@ -102,7 +102,7 @@ async def test_records_of_kept_nodes_are_part_of_the_row(calls: Calls, recording
         assert list(result.nodes) == []
     else:
         output = b"10" if recording == "full" else None
-        assert result.nodes[0] == (0, "completed", 1, 1_000, 2.5, b'{"n":1}', output, None, "key", Usage(1, 2, 0.5))
+        assert result.nodes[0] == (0, "completed", 1, 1_000, 2.5, b'{"n":1}', output, None, "key", Usage(1, 2, 0.5), False)
         assert len(result.nodes) == 3
 
 
@@ -233,7 +233,7 @@ async def test_an_item_whose_functions_have_run_waits_for_no_lane() -> None:
     """What is left of it need not queue behind the functions of others."""
     has_gone_on = threading.Event()
 
-    async def last(n: int) -> int:
+    async def last(n: Any) -> Any:
         has_gone_on.set()
         return n
 

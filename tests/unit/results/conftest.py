@@ -54,12 +54,24 @@ def source_rows(first: int, count: int) -> pa.RecordBatch:
 
 def _records(ordinal: int, *, fails: bool) -> list[NodeRecord]:
     started = START + ordinal * 1000
-    clean: NodeRecord = (0, "completed", 1, started, 0.25, b'{"text":"hello %d"}' % ordinal, b'{"text":"hello"}', None, None, None)
+    clean: NodeRecord = (0, "completed", 1, started, 0.25, b'{"text":"hello %d"}' % ordinal, b'{"text":"hello"}', None, None, None, False)
     if fails:
-        failed: NodeRecord = (1, "failed", 3, started + 250, 30_000.0, b'{"text":"hello"}', None, ERROR, f"key-{ordinal}", None)
+        failed: NodeRecord = (1, "failed", 3, started + 250, 30_000.0, b'{"text":"hello"}', None, ERROR, f"key-{ordinal}", None, False)
         return [clean, failed]
-    classify: NodeRecord = (1, "completed", 1, started + 250, 1.5, b'{"text":"hello"}', b'{"label":"refund"}', None, f"key-{ordinal}", None)
-    return [clean, classify, (2, "skipped", 0, None, 0.0, None, None, None, None, None)]
+    classify: NodeRecord = (
+        1,
+        "completed",
+        1,
+        started + 250,
+        1.5,
+        b'{"text":"hello"}',
+        b'{"label":"refund"}',
+        None,
+        f"key-{ordinal}",
+        None,
+        False,
+    )
+    return [clean, classify, (2, "skipped", 0, None, 0.0, None, None, None, None, None, False)]
 
 
 def _result(item: Item, output: Any) -> ItemResult:

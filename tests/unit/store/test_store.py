@@ -91,8 +91,9 @@ def test_beats_tell_time_and_progress(store: Store, record: Record) -> None:
     assert found.progress == {"processed_items": 7, "open_nodes": {"clean": 2}}
 
     store.beat(execution_id, {"processed_items": 8}, FIRST - timedelta(hours=1))
+    store.beat(execution_id, None, FIRST - timedelta(minutes=59))
     found = store.find(execution_id)
-    assert (found.heartbeat_at, found.progress) == (FIRST - timedelta(hours=1), {"processed_items": 8})
+    assert (found.heartbeat_at, found.progress) == (FIRST - timedelta(minutes=59), {"processed_items": 8})
 
 
 def test_states_keep_their_order_when_the_clock_is_set_back(store: Store, record: Record) -> None:

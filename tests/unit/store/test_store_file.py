@@ -105,6 +105,8 @@ def test_values_that_cannot_be_read(store: Store, record: Record) -> None:
     for change in (
         "UPDATE executions SET created_at = 'soon'",
         "UPDATE executions SET record = '{'",
+        "UPDATE executions SET record = '[]'",
+        "UPDATE executions SET progress = '3'",
         "UPDATE executions SET record = cast(x'ff' as text)",
         "UPDATE jobs SET job = '{'",
         "DROP TABLE jobs",

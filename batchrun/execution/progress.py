@@ -1,0 +1,90 @@
+"""How far an execution is: asked of the rooms while its items run, read from its totals when it has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
+
+from batchrun.core.executions import Progress
+from batchrun.dispatch.dispatcher import Dispatcher
+from batchrun.engine.engine import Engine
+from batchrun.engine.item_run import ItemRun
+from batchrun.results import NodeTotals, ResultTotals, ResultWriter
+
+PROGRESS_FIELDS = frozenset(field.name for field in fields(Progress))
+
+
+class Followed(NamedTuple):
+    """The rooms that know how far an execution is."""
+
+    dispatcher: Dispatcher[ItemRun]
+    engine: Engine
+    writer: ResultWriter
+    total_items: int
+
+
+def snapshots(rooms: Followed) -> Callable[[Progress], Progress]:
+    """Gives the progress at this moment; what the items are doing is as it was at the last look."""
+    dispatcher, started = rooms.dispatcher, time.monotonic()
+    restored_items = dispatcher.counts.ended
+
+    def snapshot(before: Progress) -> Progress:
+        counts = dispatcher.counts
+        return replace(
+            before,
+            total_items=rooms.total_items,
+            completed_items=counts.completed,
+            failed_items=counts.failed,
+            skipped_items=counts.skipped,
+            cancelled_items=counts.cancelled,
+            waiting_items=counts.waiting,
+            restored_items=restored_items,
+            elapsed_seconds=time.monotonic() - started,
+            total_nodes=len(rooms.engine.plan.steps),
+        )
+
+    return snapshot
+
+
+def with_activity(progress: Progress, rooms: Followed) -> Progress:
+    """The progress with what the items are doing at this moment."""
+    nodes, waiting_for = rooms.engine.activity()
+    current = max(nodes, key=nodes.__getitem__, default=None)
+    return replace(
+        progress,
+        open_items=sum(nodes.values()),  # the dispatcher also counts those that are queued for a lane
+        current_node_id=current,
+        current_node_idx=next((step.position for step in rooms.engine.plan.steps if step.id == current), None),
+        slowest_node_id=_slowest(rooms.writer.totals.nodes),
+        open_nodes=nodes,
+        waiting_for=waiting_for,
+    )
+
+
+def at_end(progress: Progress, totals: ResultTotals) -> Progress:
+    """The progress of an execution that has ended and has a result.
+
+    Args:
+        progress: what is known besides its totals.
+        totals: of its result.
+    """
+    counters: dict[str, Any] = {name: count for name, count in totals.counters().items() if name in PROGRESS_FIELDS}
+    return replace(
+        progress,
+        **counters,
+        open_items=0,
+        total_nodes=len(totals.nodes),
+        current_node_id=None,
+        current_node_idx=None,
+        slowest_node_id=_slowest(totals.nodes),
+        open_nodes={},
+        waiting_for={},
+    )
+
+
+def _slowest(nodes: Sequence[NodeTotals]) -> str | None:
+    """The node that took most time; null before the first call has ended."""
+    slowest = max(nodes, key=lambda node: node.total_ms, default=None)
+    return slowest.node_id if slowest is not None and slowest.calls else None
