@@ -137,6 +137,17 @@ def test_an_edited_function_is_called_again(work: Project) -> None:
     assert calls == {}
 
 
+def test_a_resume_still_knows_why(work: Project) -> None:
+    """An execution that was stopped and has gone on says of all its runs what came from the cache, and why the rest did not."""
+    run(work)
+    work.write("steps.py", STEPS.replace("text.strip()", "text.strip().upper()"))
+    run(work, "--set", "run.budget.max_calls=20", code=4)
+    resumed = work.batchrun("resume", "latest", "--set", "run.budget.max_calls=null")
+    assert resumed.code == 0, resumed.err
+    assert "clean: none of 60 outputs from the cache: its options or its function changed since 20" in resumed.err
+    assert "label: 0 of 60 outputs from the cache\n" in resumed.err
+
+
 def test_what_has_no_meaning_changes_nothing(work: Project) -> None:
     """Comments, labels, limits and patience cost no call."""
     run(work)
