@@ -16,6 +16,7 @@ from batchrun.config import locate
 from batchrun.core.errors import JobError, known_values
 from batchrun.core.ids import new_execution_id
 from batchrun.core.items import Item, ItemResult
+from batchrun.datasets.loaded import ItemWindow
 from batchrun.dispatch.slots import Slots, WorkerSlot
 from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.execution.prepare import Prepared, prepare, prepare_without_dataset
@@ -25,25 +26,16 @@ from batchrun.workflow.plan import Plan, Stage
 _GIVEN = pa.RecordBatch.from_pydict({"source_item_id": [0], "item_index": [0]})
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """The window of an item that comes from no dataset."""
-
-    columns: pa.RecordBatch
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """What became of one item.
 
     Attributes:
         plan: what was done with it.
-        item: its columns, as far as the workflow reads them.
         result: its status, output, error and node executions.
     """
 
     plan: Plan
-    item: Mapping[str, Any]
     result: ItemResult
 
     def row(self) -> dict[str, Any]:
@@ -76,13 +68,13 @@ def try_item(
     """
     if item is not None:
         loaded, plan = prepare_without_dataset(job, overrides, list(item))
-        chosen = Item(0, 0, 0, {column: item[column] for column in plan.columns}, _Given(_GIVEN), 0)
+        chosen = Item(0, 0, 0, {column: item[column] for column in plan.columns}, ItemWindow(_GIVEN), 0)
     else:
         prepared = prepare(job, overrides)
         loaded, plan, chosen = prepared.loaded, prepared.plan, _read(prepared, id)
     if node is not None:
         plan = _up_to(plan, node)
-    return Trial(plan=plan, item=chosen.data, result=anyio.run(_run, plan, EngineSettings(new_execution_id(), loaded.run), chosen))
+    return Trial(plan=plan, result=anyio.run(_run, plan, EngineSettings(new_execution_id(), loaded.run), chosen))
 
 
 def _read(prepared: Prepared, id: str | None) -> Item:
