@@ -50,6 +50,11 @@ class LanePool:
         return len(self._abandoned)
 
     @property
+    def is_busy(self) -> bool:
+        """Whether anything is queued or at work; abandoned calls do not count."""
+        return bool(self._pending or self._returning or any(not lane.is_idle for lane in self._lanes))
+
+    @property
     def current(self) -> list[ItemRun]:
         """The items that lanes are working on; some may end at any moment."""
         return [run for lane in self._lanes for run in lane.current[:]]
@@ -184,8 +189,7 @@ class LanePool:
         self._dismiss()
         self._assign()
         self._grow()
-        busy = self._pending or self._returning or any(not lane.is_idle for lane in self._lanes)
-        self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick) if busy else None
+        self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick) if self.is_busy else None
 
     def _grow(self) -> None:
         """Add lanes while calls block: work is queued, no lane is free, and the processor is not busy.

@@ -1,7 +1,7 @@
 """A virtual clock: an event loop on which an hour of waiting takes no time.
 
 Time stands still while anything can run, and jumps to the next timer when nothing can. For code that waits through anyio
-or asyncio; work in threads is not waited for by a timer that is due earlier.
+or asyncio. Work in threads is not waited for by a timer that is due earlier, unless `is_busy` tells of it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import anyio
 
 T = TypeVar("T")
+_LOOK_SECONDS = 0.001  # how often a thread at work is looked at, should it end without a word
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -21,12 +22,19 @@ class _JumpingSelector(selectors.DefaultSelector):
 
     now_seconds = 0.0
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_busy: Callable[[], bool] = lambda: False
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             return super().select(None)  # no timer: only another thread or a socket can go on
         events = super().select(0)
-        if not events and timeout > 0:
-            self.now_seconds += timeout
+        while not events and timeout > 0:
+            if not self.is_busy():
+                self.now_seconds += timeout
+                break
+            events = super().select(_LOOK_SECONDS)
         return events
 
 
@@ -40,6 +48,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._jumping.now_seconds
+
+    def wait_for(self, is_busy: Callable[[], bool]) -> None:
+        """Let time stand still while `is_busy` says that a thread is at work."""
+        self._jumping.is_busy = is_busy
 
 
 def run_virtually(function: Callable[..., Awaitable[T]], *args: Any) -> T:

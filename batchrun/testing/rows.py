@@ -82,6 +82,8 @@ class RowRun:
         async with Engine(plan, self._settings(), on_stop=stop, clock=loop.time) as engine:
             if self.on_open is not None:
                 self.on_open(engine)
+            if isinstance(loop, VirtualLoop):
+                loop.wait_for(lambda: engine.lanes.is_busy)
             dispatcher: Dispatcher[ItemRun] = Dispatcher(engine, Rooms(_ListFeed(items, self.window), sink), self.run)
             if self.on_start is not None:
                 self.on_start(dispatcher)
