@@ -35,12 +35,14 @@ lint: $(VENV)/.installed-lint ## Check style, format, types and which room impor
 
 check: lint test ## Everything continuous integration runs
 
-bench: $(VENV)/.installed-test ## Measure speed and memory: dispatch against a hand-written loop, batching, waiting, peak memory, journal
+bench: $(VENV)/.installed-test ## Measure speed and memory: dispatch against a hand-written loop, batching, waiting, processes, peak memory, journal, Python workflows
 	$(BIN)/python benchmarks/dispatch.py
 	$(BIN)/python benchmarks/batching.py
 	$(BIN)/python benchmarks/waiting.py
+	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/durability.py
+	$(BIN)/python benchmarks/workflows.py
 
 docs: $(VENV)/.installed ## Write docs/reference/job-file.md from the code
 	$(BIN)/python -c "from batchrun.config import reference_page; print(reference_page(), end='')" > docs/reference/job-file.md

@@ -7,27 +7,46 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from batchrun.client import AsyncClient, AsyncExecution, Client, Execution, execute, map, rerun, resume, retry, submit
-    from batchrun.core.errors import BatchrunError, ExecutionError, JobError, NodeError
+    from batchrun.core.auth import ApiKey, Auth, Basic, OAuth2
+    from batchrun.core.errors import BatchrunError, ExecutionError, JobError, NodeError, ReplayMismatch
+    from batchrun.core.events import ExecutionEnded, ExecutionStarted, ItemEnded, NodeEnded, ProgressMade, Retrying, Throttled
     from batchrun.core.executions import Progress
+    from batchrun.core.files import File
     from batchrun.core.job import Batch, Dataset, Job, NodeOptions, Output, Resource, Run, Workflow
     from batchrun.core.policies import Backoff, Budget, FailurePolicy, Match, Retry, RetryRule
+    from batchrun.telemetry.otel import OpenTelemetry
+    from batchrun.telemetry.prometheus import Prometheus
     from batchrun.version import VERSION as __version__
-    from batchrun.workflow.context import Context
+    from batchrun.workflows.context import Context
+    from batchrun.workflows.decisions import Rejected
+    from batchrun.workflows.flow import gather, now, pause, random, uuid
+    from batchrun.workflows.functions import NodeFunction, PythonWorkflow, node, workflow
 
 _PLACES = {
     "batchrun.client": ("AsyncClient", "AsyncExecution", "Client", "Execution", "execute", "map", "rerun", "resume", "retry", "submit"),
-    "batchrun.core.errors": ("BatchrunError", "ExecutionError", "JobError", "NodeError"),
+    "batchrun.core.auth": ("ApiKey", "Auth", "Basic", "OAuth2"),
+    "batchrun.core.errors": ("BatchrunError", "ExecutionError", "JobError", "NodeError", "ReplayMismatch"),
+    "batchrun.core.events": ("ExecutionEnded", "ExecutionStarted", "ItemEnded", "NodeEnded", "ProgressMade", "Retrying", "Throttled"),
     "batchrun.core.executions": ("Progress",),
+    "batchrun.core.files": ("File",),
     "batchrun.core.job": ("Batch", "Dataset", "Job", "NodeOptions", "Output", "Resource", "Run", "Workflow"),
     "batchrun.core.policies": ("Backoff", "Budget", "FailurePolicy", "Match", "Retry", "RetryRule"),
-    "batchrun.workflow.context": ("Context",),
+    "batchrun.telemetry.otel": ("OpenTelemetry",),
+    "batchrun.telemetry.prometheus": ("Prometheus",),
+    "batchrun.workflows.context": ("Context",),
+    "batchrun.workflows.decisions": ("Rejected",),
+    "batchrun.workflows.flow": ("gather", "now", "pause", "random", "uuid"),
+    "batchrun.workflows.functions": ("NodeFunction", "PythonWorkflow", "node", "workflow"),
 }
 _PLACE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [
+    "ApiKey",
     "AsyncClient",
     "AsyncExecution",
+    "Auth",
     "Backoff",
+    "Basic",
     "Batch",
     "BatchrunError",
     "Budget",
@@ -35,27 +54,49 @@ __all__ = [
     "Context",
     "Dataset",
     "Execution",
+    "ExecutionEnded",
     "ExecutionError",
+    "ExecutionStarted",
     "FailurePolicy",
+    "File",
+    "ItemEnded",
     "Job",
     "JobError",
     "Match",
+    "NodeEnded",
     "NodeError",
+    "NodeFunction",
     "NodeOptions",
+    "OAuth2",
+    "OpenTelemetry",
     "Output",
     "Progress",
+    "ProgressMade",
+    "Prometheus",
+    "PythonWorkflow",
+    "Rejected",
+    "ReplayMismatch",
     "Resource",
     "Retry",
     "RetryRule",
+    "Retrying",
     "Run",
+    "Throttled",
     "Workflow",
     "__version__",
     "execute",
+    "gather",
     "map",
+    "node",
+    "now",
+    "pause",
+    "random",
     "rerun",
     "resume",
     "retry",
     "submit",
+    "uuid",
+    "workflow",
 ]
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from batchrun.cli.page import field
 from batchrun.cli.text import counted, local_time, safe
-from batchrun.config import load_job
 from batchrun.core.errors import BatchrunError, ExecutionError
-from batchrun.datasets import open_source
-from batchrun.execution import Record, job_of
+from batchrun.execution import Record, reopen_dataset
 from batchrun.results import RESULT_COLUMNS, FoundItem
+from batchrun.workflows.decisions import decision_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 _LINE_CHARS = 100
 _VALUE_CHARS = 5_000
+_BEGAN = {"waiting": "since"}
 
 
 def item_page(execution: Execution, found: FoundItem) -> str:
@@ -38,9 +38,8 @@ def dataset_items(folder: Path, text: str) -> Iterator[tuple[list[int], pa.Recor
     """
     record = Record.read(folder)
     try:
-        loaded = load_job(job_of(record), folder=Path(record.content["job_folder"]))
+        loaded, source = reopen_dataset(record)
         with TemporaryDirectory(prefix="batchrun-") as spool:
-            source = open_source(loaded.dataset, loaded.folder)
             items = source.load((), loaded.job.output.keep, spool=Path(spool), rejects=Path(spool, "rejects.parquet"))
             for ordinals, columns in items.rest(bytearray(b"\1") * items.total_items):
                 yield ordinals.to_pylist(), columns
@@ -86,6 +85,9 @@ def _row_lines(row: Mapping[str, Any]) -> Iterator[str]:
 
 def _status(execution: Execution, found: FoundItem) -> str:
     row = found.row
+    waits = _waits(row["node_executions"] or ())
+    if waits is not None and row["status"] in ("waiting", "running"):
+        return waits
     if not found.is_open:
         where = (row["error"] or {}).get("node_id")
         if row["status"] == "cancelled":
@@ -93,9 +95,38 @@ def _status(execution: Execution, found: FoundItem) -> str:
         return f"{row['status']}{f' at node {where}' if where else ''}"
     if row["status"] == "pending":
         return "open: nothing of it is written down yet"
-    ended = sum(node["status"] != "running" for node in row["node_executions"])
+    ended = sum(node["status"] not in ("running", "waiting") for node in row["node_executions"])
     goes_on = "" if execution.is_in_progress else "; a resume goes on from there"
     return f"open: it has not ended, {counted(ended, 'node')} of it did{goes_on}"
+
+
+def _waits(nodes: Iterable[Mapping[str, Any]]) -> str | None:
+    """That an item waits for a person, or has done so until now; null: it does not."""
+    waiting = [node for node in nodes if node["status"] == "waiting" and _decided(node) is None]
+    if waiting:
+        since = min((node["started_at"] for node in waiting if node.get("started_at")), default=None)
+        return f"waits for a person at node {waiting[0]['node_id']}{f', since {local_time(since)}' if since else ''}"
+    decided = next(((node["node_id"], text) for node in nodes if (text := _decided(node)) is not None), None)
+    return None if decided is None else f"{decided[1]} at node {decided[0]}; goes on with the next resume, or at the end of the run"
+
+
+def _decided(node: Mapping[str, Any]) -> str | None:
+    """What a person has decided about a node that has not gone on since; null: nothing."""
+    decision = decision_of(node.get("checkpoint"))
+    if decision is None or node["status"] not in ("waiting", "running"):
+        return None
+    return f"{'approved' if decision.is_approved else 'rejected'}{f' by {decision.by}' if decision.by else ''}"
+
+
+def _decision(node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The lines that tell of a decision; none when there is none."""
+    decision = decision_of(node.get("checkpoint"))
+    if decision is not None:
+        yield "decided", _decided(node)
+        if decision.has_output:
+            yield "output", decision.output
+        if decision.reason is not None:
+            yield "reason", decision.reason
 
 
 def _times(row: Mapping[str, Any]) -> Iterator[str]:
@@ -111,14 +142,22 @@ def _node(node: Mapping[str, Any], told: Mapping[str, Any] | None) -> Iterator[s
     facts = [
         node["status"],
         *([counted(node["attempts"], "attempt")] if node["attempts"] else []),
-        *([_ms(node["duration_ms"])] if node.get("duration_ms") is not None and node["status"] != "skipped" else []),
-        *([f"started {local_time(node['started_at'], to='milliseconds')}"] if node.get("started_at") else []),
+        *([_ms(node["duration_ms"])] if node.get("duration_ms") is not None and node["status"] not in ("skipped", "waiting") else []),
+        *(
+            [f"{_BEGAN.get(node['status'], 'started')} {local_time(node['started_at'], to='milliseconds')}"]
+            if node.get("started_at")
+            else []
+        ),
         *(["from the cache"] if node.get("cache_hit") else []),
     ]
     yield safe(f"node {node['node_id']}{kind}: {', '.join(facts)}")
+    decided = list(_decision(node))
     for name in ("input", "prompt", "output", "checkpoint", "external_id", "usage"):
-        if node.get(name) is not None:
-            yield from _value(name.replace("_", " "), node[name], "  ")
+        if node.get(name) is not None and not (name == "checkpoint" and decided):
+            label = "shown" if node["status"] == "waiting" and name == "output" else name.replace("_", " ")
+            yield from _value(label, node[name], "  ")
+    for label, value in decided:
+        yield from _value(label, value, "  ")
     if node["status"] == "completed" and node.get("output") is None:
         yield "  output   null, or not recorded"
     if node.get("error") is not None:

@@ -38,7 +38,7 @@ def known(execution: Execution) -> Known:
     if not progress.total_items:
         progress = replace(progress, total_items=execution.record.get("total_items") or 0)
     if not execution.is_in_progress:
-        progress = replace(progress, open_items=0, open_nodes={}, waiting_for={}, current_node_id=None, current_node_idx=None)
+        progress = replace(progress, open_items=0, open_nodes={}, waiting_for={}, resources={}, current_node_id=None, current_node_idx=None)
     if not epochs(execution.folder):
         return Known(None, progress)
     totals = journal_totals(execution.folder, tuple(_nodes(execution.record)))

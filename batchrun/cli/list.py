@@ -93,7 +93,7 @@ def _plain(execution: Execution) -> dict[str, Any]:
     from batchrun.cli.known import plain
 
     kept = {name: value for name, value in execution.record.items() if name != "job"}
-    return {**kept, "status": execution.status, "progress": plain(execution.progress)}
+    return {**kept, "status": execution.status, "error": execution.error, "progress": plain(execution.progress)}
 
 
 def _row(execution: Execution) -> tuple[str, ...]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from batchrun.telemetry.prometheus import Prometheus
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -21,6 +24,31 @@ def job_options(command: Command) -> Command:
     ):
         command = decorate(command)
     return command
+
+
+def waiting_options(command: Command) -> Command:
+    """Which of the items that wait for a person are meant, and who decides."""
+    for decorate in (
+        click.option("--by", metavar="NAME", help="Who decides."),
+        click.option("--node", metavar="ID", help="The node that waits, where an item waits at several."),
+        click.option("--all", "everything", is_flag=True, help="All items that wait."),
+        click.option("--item", "items", multiple=True, metavar="ID", help="An item, by its source_item_id; may be given again."),
+    ):
+        command = decorate(command)
+    return command
+
+
+def metrics_option(command: Command) -> Command:
+    """Where metrics are served while the items run."""
+    text = "Serve metrics for Prometheus on this port of 127.0.0.1 while it runs; 0: on any free one."
+    return click.option("--metrics-port", type=click.IntRange(0, 65_535), metavar="PORT", help=text)(command)
+
+
+def metrics_of(port: int | None) -> tuple[Prometheus, ...]:
+    """Who is to be told of an execution, as `--metrics-port` has it."""
+    from batchrun.telemetry.prometheus import Prometheus
+
+    return () if port is None else (Prometheus(port=port),)
 
 
 def overrides_of(settings: tuple[str, ...], filter_: str | None, limit: int | None) -> list[str]:

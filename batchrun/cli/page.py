@@ -7,17 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchrun.cli.folders import near
-from batchrun.cli.summary import advice, cache_hits, counts, failures, files, slow_nodes, status, without_empty
+from batchrun.cli.summary import (
+    TIMES,
+    WAITING,
+    advice,
+    cache_hits,
+    counts,
+    failures,
+    files,
+    slow_nodes,
+    status,
+    times,
+    waited_text,
+    without_empty,
+)
 from batchrun.cli.text import counted, duration, local_time, one_line, safe, table
 from batchrun.execution.account import stored_of
 
 if TYPE_CHECKING:
     from batchrun.cli.known import Known
     from batchrun.client import Execution
-    from batchrun.core.executions import Progress
+    from batchrun.core.executions import Progress, ResourceState
 
 _LABEL_CHARS = 11
-_WAITING = {"call": "in a call", "lane": "for a thread", "backoff": "for another attempt"}
 
 
 def execution_page(execution: Execution, known: Known) -> str:
@@ -42,13 +54,12 @@ def nodes_page(execution: Execution, known: Known) -> str:
             node.node_id,
             node.node_type,
             *(f"{count:,}" for count in (node.calls, node.attempts, node.cached, node.completed, node.failed, node.skipped)),
-            f"{node.total_ms / node.calls:,.3f}" if node.calls else "-",
-            f"{node.max_ms:,.1f}" if node.calls else "-",
+            *times(node),
             f"{open_nodes.get(node.node_id, 0):,}",
         )
         for node in nodes
     ]
-    header = ("node", "type", "calls", "attempts", "cached", "completed", "failed", "skipped", "mean ms", "max ms", "open now")
+    header = ("node", "type", "calls", "attempts", "cached", "completed", "failed", "skipped", *TIMES, "open now")
     lines += table(*without_empty("cached", header, rows)) if rows else ["", "nothing is written down of its nodes so far"]
     if execution.totals is None and rows:
         lines += ["", "counted from the items that are done"]
@@ -76,6 +87,8 @@ def _fields(execution: Execution, known: Known) -> Iterator[tuple[str, str]]:
     yield from _places(execution)
     yield from _times(execution)
     yield "items", _counts(execution, known)
+    if waited := waited_text(execution.waited_seconds):
+        yield "time", f"of all items together: {waited}"
     if execution.status in ("running", "finalizing"):
         yield from _activity(known.progress)
     if record.get("rerun_of"):
@@ -83,7 +96,7 @@ def _fields(execution: Execution, known: Known) -> Iterator[tuple[str, str]]:
 
 
 def _status(execution: Execution) -> str:
-    reason = execution.stop_reason if execution.stop_reason not in (None, "cancel", "failure_policy") else None
+    reason = execution.stop_reason if execution.stop_reason not in (None, "cancel", "failure_policy", "waiting") else None
     text = f"{status(execution)}{f', by {reason}' if reason else ''}"
     asked = execution.record.get("cancel_requested_at")
     return f"{text}; told to cancel at {local_time(asked)}" if asked and execution.is_in_progress else text
@@ -94,7 +107,9 @@ def _places(execution: Execution) -> Iterator[tuple[str, str]]:
     dataset: Mapping[str, Any] = (record.get("job") or {}).get("dataset") or {}
     name = dataset.get("path") or record.get("dataset_name")
     if name:
+        version = record.get("dataset_version")
         path = near(Path(record["job_folder"]) / name) if record.get("job_folder") else name
+        path = path if version is None else f"{name}@{version}"
         limits = [f"{key} {dataset[key]}" for key in ("filter", "limit", "sample") if dataset.get(key) is not None]
         yield "dataset", "; ".join([str(path), *limits])
     before = record.get("folder")
@@ -144,9 +159,23 @@ def _activity(progress: Progress) -> Iterator[tuple[str, str]]:
         nodes = ", ".join(f"{count:,} at {node}" for node, count in _largest_first(progress.open_nodes))
         yield "open", f"{counted(progress.open_items, 'item')}{f': {nodes}' if nodes else ''}"
     if any(progress.waiting_for.values()):
-        yield "waiting", ", ".join(f"{count:,} {_WAITING.get(what, f'for {what}')}" for what, count in _largest_first(progress.waiting_for))
+        yield "waiting", ", ".join(f"{count:,} {WAITING.get(what, f'for {what}')}" for what, count in _largest_first(progress.waiting_for))
+    if progress.resources:
+        yield "services", "\n".join(f"{name}: {_service(state)}" for name, state in progress.resources.items())
     if progress.slowest_node_id is not None:
         yield "slowest", f"{progress.slowest_node_id} took most time so far"
+
+
+def _service(state: ResourceState) -> str:
+    """What a named service is doing."""
+    limit = f" of at most {state['limit']:,}" if state["limit"] is not None else ""
+    rate = f", at most {state['requests_per_minute']:g} a minute" if state["requests_per_minute"] is not None else ""
+    told = f"{state['in_flight']:,}{limit} in flight, {state['queued']:,} queued{rate}"
+    if state["throttled"]:
+        told += f", {state['throttled']:,} of {counted(state['calls'], 'call')} throttled"
+    if state["parked_at"] is not None:
+        told += f", parked since {local_time(state['parked_at'])}: {one_line(str(state['parked_why']))}"
+    return told + (f", parked {counted(state['opened'], 'time')} so far" if state["opened"] else "")
 
 
 def _largest_first(counts_: Mapping[str, int]) -> list[tuple[str, int]]:

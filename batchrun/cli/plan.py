@@ -10,7 +10,7 @@ import click
 from batchrun.cli.options import job_options, overrides_of
 
 if TYPE_CHECKING:
-    from batchrun.workflow.drawing import Form
+    from batchrun.workflows.drawing import Form
 
 
 @click.command("plan")
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 def command(job: Path, *, settings: tuple[str, ...], filter_: str | None, limit: int | None, explain: bool, form: Form | None) -> None:
     """Show what JOB would read and do."""
     from batchrun.execution import prepare
-    from batchrun.workflow.drawing import draw
+    from batchrun.workflows.drawing import draw
 
     prepared = prepare(job, overrides_of(settings, filter_, limit))
     if form is not None:
         click.echo(draw(prepared.loaded.workflow, form), nl=False)
         return
     plan, dataset = prepared.plan, prepared.loaded.dataset
-    click.echo(f"dataset   {dataset.path}: {len(prepared.source.files)} file(s)")
+    click.echo(f"dataset   {dataset.label}: {len(prepared.source.files)} file(s)")
     click.echo(f"filter    {dataset.filter or 'none'}")
     click.echo(f"columns   {', '.join(plan.columns) or 'none'} (of {len(prepared.source.columns)})")
     for number, stage in enumerate(plan.stages, start=1):

@@ -9,6 +9,7 @@ import click
 
 from batchrun.cli.folders import execution_folder, of_execution
 from batchrun.cli.run import told
+from batchrun.cli.text import prints_aside
 
 
 @click.command("rerun")
@@ -41,6 +42,10 @@ def command(  # noqa: PLR0913 - one parameter per option
     The job is the one that was run, with what was overridden then, not what its file says now.
     """
     from batchrun.client import rerun
+    from batchrun.execution import end_when_held
 
     folder = execution_folder(execution, runs)
-    return told(rerun(folder, settings, dataset_version=dataset_version, outputs=outputs, quiet=quiet), quiet=quiet, as_json=as_json)
+    end_when_held()
+    with prints_aside(as_json=as_json):
+        again = rerun(folder, settings, dataset_version=dataset_version, outputs=outputs, quiet=quiet)
+    return told(again, quiet=quiet, as_json=as_json)

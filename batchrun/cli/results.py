@@ -75,7 +75,7 @@ def _table(frame: pl.DataFrame) -> str:
 
 
 def _cell(name: str, value: object) -> str:
-    from batchrun.workflow.encoding import encode
+    from batchrun.workflows.encoding import encode
 
     if value is None:
         return "-"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from batchrun.cli.folders import near
-from batchrun.cli.options import job_options, overrides_of
+from batchrun.cli.options import job_options, metrics_of, metrics_option, overrides_of
+from batchrun.cli.text import prints_aside
 
 if TYPE_CHECKING:
     from batchrun.client import Execution
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @job_options
+@metrics_option
 @click.option("--detach", "-d", is_flag=True, help="Run it in a process of its own; print its id and return at once.")
 @click.option("--quiet", "-q", is_flag=True, help="Show neither progress nor summary.")
 @click.option("--json", "as_json", is_flag=True, help="Print the execution record as JSON.")
@@ -27,6 +29,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     settings: tuple[str, ...],
     filter_: str | None,
     limit: int | None,
+    metrics_port: int | None,
     detach: bool,
     quiet: bool,
     as_json: bool,
@@ -36,11 +39,17 @@ def command(  # noqa: PLR0913 - one parameter per option
     Progress and summary go to standard error.
     """
     from batchrun.client import execute, submit
+    from batchrun.execution import end_when_held
 
     overrides = overrides_of(settings, filter_, limit)
+    if detach and metrics_port is not None:
+        raise click.UsageError("--metrics-port is about this process; leave it out, or leave out --detach")
     if detach:
         return _submitted(submit(job, overrides), quiet=quiet, as_json=as_json)
-    return told(execute(job, overrides, quiet=quiet), quiet=quiet, as_json=as_json)
+    end_when_held()
+    with prints_aside(as_json=as_json):
+        execution = execute(job, overrides, quiet=quiet, on_event=metrics_of(metrics_port))
+    return told(execution, quiet=quiet, as_json=as_json)
 
 
 def _submitted(execution: Execution, *, quiet: bool, as_json: bool) -> int:

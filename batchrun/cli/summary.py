@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from batchrun.cli.folders import near
@@ -13,10 +13,21 @@ if TYPE_CHECKING:
     from batchrun.cli.known import Known
     from batchrun.client import Execution
     from batchrun.core.executions import Progress
-    from batchrun.results import ResultTotals
+    from batchrun.results import NodeTotals, ResultTotals
 
 _MOST_ROWS = 8
 _MESSAGE_CHARS = 100
+_WORTH_TELLING_RATIO = 0.01
+
+TIMES = ("mean ms", "p50 ms", "p95 ms", "p99 ms", "max ms")
+WAITING = {
+    "call": "in a call",
+    "lane": "for a thread",
+    "backoff": "for another attempt",
+    "resource": "for a turn at a service",
+    "batch": "for others of their batch",
+}
+"""What open items wait for, in words."""
 
 
 def summary(execution: Execution, known: Known | None = None) -> str:
@@ -38,6 +49,8 @@ def _lines(execution: Execution, totals: ResultTotals | None, progress: Progress
     if totals is not None:
         yield from slow_nodes(totals)
         yield from batches(execution)
+        yield from waits(execution)
+        yield from outages(execution)
         yield from cache_hits(execution, totals)
         yield from failures(totals)
     yield ""
@@ -71,7 +84,8 @@ def counts(progress: Progress, *, is_counted: bool) -> str:
         "completed": progress.completed_items,
         "failed": progress.failed_items,
         "skipped": progress.skipped_items,
-        "not done": progress.total_items - progress.processed_items if is_counted else 0,
+        "waiting": progress.waiting_items,
+        "not done": progress.total_items - progress.processed_items - progress.waiting_items if is_counted else 0,
     }
     shown = ", ".join(f"{count:,} {name}" for name, count in numbers.items() if count or name == "completed")
     return f"{counted(progress.total_items, 'item')}: {shown}" if is_counted else f"{shown}; how many there are in all is not known"
@@ -87,13 +101,47 @@ def slow_nodes(totals: ResultTotals) -> Iterator[str]:
                 f"{node.calls:,}",
                 f"{node.cached:,}",
                 f"{node.failed:,}",
-                f"{node.total_ms / node.calls:,.3f}",
-                f"{node.max_ms:,.1f}",
+                f"{node.attempts + node.cached - node.calls:,}",
+                *times(node),
             )
             for node in nodes
         ]
-        columns = ("node", "calls", "cached", "failed", "mean ms", "max ms")
-        yield from table(*without_empty("cached", columns, rows))
+        header, cells = without_empty("cached", ("node", "calls", "cached", "failed", "retries", *TIMES), rows)
+        yield from table(*without_empty("retries", header, cells))
+
+
+def times(node: NodeTotals) -> tuple[str, ...]:
+    """How long the calls of a node took: the cells under `TIMES`."""
+    if not node.calls:
+        return ("-",) * len(TIMES)
+    shares = (node.p50_ms, node.p95_ms, node.p99_ms)
+    return (
+        f"{node.total_ms / node.calls:,.3f}",
+        *("-" if milliseconds is None else f"{milliseconds:,.{3 if milliseconds < 1 else 1}f}" for milliseconds in shares),
+        f"{node.max_ms:,.1f}",
+    )
+
+
+def waits(execution: Execution) -> Iterator[str]:
+    """What the items have spent their time with, if that was not only their calls."""
+    waited = execution.waited_seconds
+    if sum(waited.values()) > waited.get("call", 0.0) * (1 + _WORTH_TELLING_RATIO):
+        yield f"time of all items together: {waited_text(waited)}"
+
+
+def outages(execution: Execution) -> Iterator[str]:
+    """The services that were out of order or asked for fewer calls."""
+    for name, figures in (execution.record.get("resources") or {}).items():
+        told = [f"{figures['throttled']:,} of {counted(figures['calls'], 'call')} throttled"] if figures["throttled"] else []
+        if figures["opened"]:
+            told.append(f"parked {counted(figures['opened'], 'time')}, {duration(figures['parked_seconds'])} in all")
+        if told:
+            yield f"resource {safe(name)}: {', '.join(told)}"
+
+
+def waited_text(waited: Mapping[str, float]) -> str:
+    """The times that items spent waiting, by what they waited for."""
+    return ", ".join(f"{duration(seconds)} {WAITING.get(what, f'for {what}')}" for what, seconds in waited.items() if seconds >= 0.05)
 
 
 def batches(execution: Execution) -> Iterator[str]:
@@ -160,6 +208,9 @@ def advice(execution: Execution, failed_items: int) -> Iterator[str]:
     if execution.status == "pending":
         yield f"if no process takes it on: batchrun resume {_named(execution)}"
     elif not execution.is_in_progress:
+        if execution.status == "waiting":
+            yield f"to see what they wait for: batchrun show {_named(execution)} --waiting"
+            yield f"to decide: batchrun approve {_named(execution)} --item ID, or reject; --all for all of them"
         if execution.status not in ("completed", "rejected", "interrupted"):
             yield f"to go on: batchrun resume {_named(execution)}"
         if failed_items:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import datetime
 from typing import Literal
 
@@ -62,3 +63,13 @@ def _is_harmless(character: str) -> bool:
 def _width(text: str) -> int:
     """How many columns of a terminal it takes."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else unicodedata.combining(character) == 0 for character in text)
+
+
+@contextmanager
+def prints_aside(*, as_json: bool) -> Iterator[None]:
+    """While functions of users run: with `as_json`, what they print goes to standard error, as standard output is for programs."""
+    if not as_json:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from batchrun.cli.options import job_options, overrides_of
+from batchrun.cli.text import prints_aside
 
 
 @click.command("try")
 @job_options
-@click.option("--item", "item_text", metavar="JSON", help="The item, as a JSON object; the dataset need not be there.")
+@click.option("--item", "item_text", metavar="VALUE", help="The item: a JSON object of columns, or one value that is its input.")
 @click.option("--id", "id_", metavar="ID", help="The item of the dataset with this id; without --item and --id it is the first one.")
 @click.option("--node", metavar="ID", help="Run this node and what it needs, and no others.")
 @click.option("--json", "as_json", is_flag=True, help="Print the item's row as JSON.")
@@ -39,13 +40,14 @@ def command(  # noqa: PLR0913 - one parameter per option
     item = _parsed(item_text)
     if item is not None and id_ is not None:
         raise click.UsageError("give either --item or --id")
-    trial = try_item(job, overrides_of(settings, filter_, limit), item=item, id=id_, node=node)
+    with prints_aside(as_json=as_json):
+        trial = try_item(job, overrides_of(settings, filter_, limit), item=item, id=id_, node=node)
     row = trial.row()
     click.echo(json.dumps(row, ensure_ascii=False) if as_json else row_page(row))
     return 0 if row["status"] in ("completed", "skipped") else 3
 
 
-def _parsed(text: str | None) -> dict[str, Any] | None:
+def _parsed(text: str | None) -> Any:
     import json
 
     if text is None:
@@ -53,7 +55,9 @@ def _parsed(text: str | None) -> dict[str, Any] | None:
     try:
         item = json.loads(text)
     except json.JSONDecodeError as error:
-        raise click.BadParameter(f"is not JSON: {error}", param_hint="--item") from None
-    if not isinstance(item, dict):
-        raise click.BadParameter('must be an object of columns, such as {"text": "hello"}', param_hint="--item")
+        if text.lstrip().startswith(("{", "[", '"')):  # else it is a text
+            raise click.BadParameter(f"is not JSON: {error}", param_hint="--item") from None
+        return text
+    if item is None:
+        raise click.BadParameter("must be a value, got null", param_hint="--item")
     return item

@@ -13,7 +13,11 @@ from batchrun.cli.folders import execution_folder, of_execution
 @of_execution
 @click.option("--parallelism", type=click.IntRange(min=1), help="Items worked on at once.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="PATH=VALUE", help="Change a limit: --set resources.NAME.max_concurrency=4; null: none."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Change a limit: --set resources.NAME.max_concurrency=4, or requests_per_minute; null: none.",
 )
 def command(execution: str, *, runs: Path, parallelism: int | None, settings: tuple[str, ...]) -> None:
     """Change limits of EXECUTION while it runs: an id, the beginning of one, a folder, or "latest" (default).

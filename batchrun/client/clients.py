@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self, TypeAlias, get_args
 
 from batchrun.client import detached
+from batchrun.client.datasets import AsyncDatasets, Datasets
 from batchrun.client.execution import AsyncExecution, Execution
 from batchrun.client.finding import find_executions, find_folder
 from batchrun.client.pauses import in_thread
@@ -133,6 +134,7 @@ class Client:
 
     Attributes:
         executions: those there are.
+        datasets: the named datasets.
 
     Example:
         >>> with batchrun.Client() as client:  # doctest: +SKIP
@@ -144,6 +146,7 @@ class Client:
     def __init__(self, home: str | Path | None = None, runs: str | Path = "runs") -> None:
         self._home = Path(home or store_home()).absolute()  # a later change of the working directory must not lead elsewhere
         self.executions = Executions(self._home, Path(runs).absolute())
+        self.datasets = Datasets(self._home)
 
     def submit(self, job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Execution:
         """Check a job and run it in a process of its own, which goes on when this one ends. Returns at once; see `batchrun.submit`.
@@ -186,6 +189,7 @@ class AsyncClient:
 
     Attributes:
         executions: those there are.
+        datasets: the named datasets.
 
     Example:
         >>> async with batchrun.AsyncClient() as client:  # doctest: +SKIP
@@ -197,6 +201,7 @@ class AsyncClient:
     def __init__(self, home: str | Path | None = None, runs: str | Path = "runs") -> None:
         self._client = Client(home, runs)
         self.executions = AsyncExecutions(self._client.executions)
+        self.datasets = AsyncDatasets(self._client.datasets)
 
     async def submit(self, job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] = ()) -> AsyncExecution:
         """Check a job and run it in a process of its own; see `Client.submit`."""

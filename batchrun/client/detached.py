@@ -42,7 +42,7 @@ def submit(job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str], 
         ExecutionError: its folder cannot be written to, or no process can be started; nothing is left behind.
     """
     with new_folder(job, overrides) as (source, execution_id, spooled):
-        prepared = prepare(source, overrides)
+        prepared = prepare(source, overrides, home=home)
         refuse_local_functions(prepared.loaded)
         folder = spooled or folder_of(prepared, execution_id)
         with undone(folder):

@@ -10,7 +10,9 @@ from batchrun.client.pauses import awaiting, blocking, in_thread
 from batchrun.client.starting import DatasetVersion
 from batchrun.client.view import ExecutionView
 from batchrun.core.executions import ShownStatus
+from batchrun.execution import decisions
 from batchrun.execution.account import Answer
+from batchrun.execution.decisions import WaitingItem
 
 
 class Execution(ExecutionView):
@@ -94,7 +96,7 @@ class Execution(ExecutionView):
         return verbs.pause(self)
 
     def tune(self, overrides: Mapping[str, Any] | Sequence[str]) -> None:
-        """Change `run.parallelism` or the `max_concurrency` of resources while it runs.
+        """Change `run.parallelism`, or `max_concurrency` and `requests_per_minute` of resources, while it runs.
 
         Args:
             overrides: the new values, such as `{"run.parallelism": 10}` or `["resources.api.max_concurrency=4"]`.
@@ -107,6 +109,48 @@ class Execution(ExecutionView):
             >>> execution.tune({"run.parallelism": 10})  # doctest: +SKIP
         """
         verbs.tune(self, overrides)
+
+    def waiting_items(self) -> list[WaitingItem]:
+        """The items that wait for a person, with what each is to decide about.
+
+        Raises:
+            ExecutionError: the journal cannot be read.
+
+        Example:
+            >>> [(item.id, item.shown) for item in execution.waiting_items()]  # doctest: +SKIP
+            [('A17', {'draft': 'Dear Ms Lovelace'})]
+        """
+        return list(decisions.waiting_items(self.folder))
+
+    def approve(
+        self, items: Sequence[Any] | None = None, *, output: Any = ..., node_id: str | None = None, by: str | None = None
+    ) -> list[WaitingItem]:
+        """Let items go on that wait for a person: with the next resume, or at the end of the run that goes on.
+
+        Args:
+            items: their ids; null: all that wait.
+            output: the output of the node that waits; left out: what was shown.
+            node_id: the node; needed where an item waits at several.
+            by: who decides, for people.
+
+        Returns:
+            The items it was about.
+
+        Raises:
+            ExecutionError: an item does not wait, or waits at several nodes; nothing was decided.
+            InvalidValue: the output does not come back from JSON as it was.
+
+        Example:
+            >>> execution.approve(["A17"], output={"draft": "Dear Ada"})  # doctest: +SKIP
+            >>> execution.resume()  # doctest: +SKIP
+        """
+        return verbs.approve(self, items, output, node_id=node_id, by=by)
+
+    def reject(
+        self, items: Sequence[Any] | None = None, *, reason: str | None = None, node_id: str | None = None, by: str | None = None
+    ) -> list[WaitingItem]:
+        """Have the nodes fail that wait for a person: with `Rejected`, which `on_failure` may take up; see `approve`."""
+        return verbs.reject(self, items, reason, node_id=node_id, by=by)
 
     def resume(self, overrides: Mapping[str, Any] | Sequence[str] = (), *, accept_changes: bool = False) -> None:
         """Go on with the execution in a process of its own; returns when that process has begun. Does nothing when it has completed.
@@ -212,6 +256,22 @@ class AsyncExecution(ExecutionView):
     async def tune(self, overrides: Mapping[str, Any] | Sequence[str]) -> None:
         """Change limits of the execution while it runs; see `Execution.tune`."""
         await in_thread(verbs.tune, self, overrides)
+
+    async def waiting_items(self) -> list[WaitingItem]:
+        """The items that wait for a person; see `Execution.waiting_items`."""
+        return await in_thread(lambda: list(decisions.waiting_items(self.folder)))
+
+    async def approve(
+        self, items: Sequence[Any] | None = None, *, output: Any = ..., node_id: str | None = None, by: str | None = None
+    ) -> list[WaitingItem]:
+        """Let items go on that wait for a person; see `Execution.approve`."""
+        return await in_thread(verbs.approve, self, items, output, node_id=node_id, by=by)
+
+    async def reject(
+        self, items: Sequence[Any] | None = None, *, reason: str | None = None, node_id: str | None = None, by: str | None = None
+    ) -> list[WaitingItem]:
+        """Have the nodes fail that wait for a person; see `Execution.reject`."""
+        return await in_thread(verbs.reject, self, items, reason, node_id=node_id, by=by)
 
     async def resume(self, overrides: Mapping[str, Any] | Sequence[str] = (), *, accept_changes: bool = False) -> None:
         """Go on with the execution in a process of its own; see `Execution.resume`."""

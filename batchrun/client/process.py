@@ -15,7 +15,7 @@ from batchrun.client.execution import Execution
 from batchrun.client.running import resumed, retried
 from batchrun.client.starting import end_unbegun
 from batchrun.core.errors import BatchrunError, ExecutionError, JobError
-from batchrun.execution import Record
+from batchrun.execution import Record, end_when_held
 
 
 def main(folder_text: str, order: Mapping[str, Any]) -> int:
@@ -30,6 +30,7 @@ def main(folder_text: str, order: Mapping[str, Any]) -> int:
         The exit code of the process: 2 after a refusal.
     """
     folder, report = Path(folder_text), order["report"]
+    end_when_held()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what functions print is in the log when it is looked at
     if report is not None:

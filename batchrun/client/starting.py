@@ -14,8 +14,8 @@ from batchrun.core.errors import ExecutionError, JobError
 from batchrun.core.executions import ExecutionStatus, StopReason
 from batchrun.core.ids import new_execution_id
 from batchrun.core.job import Dataset, Job
-from batchrun.datasets import spool_frame
-from batchrun.execution import Prepared, Record, job_of, prepare, submitted
+from batchrun.datasets import frame_of_values, spool_frame
+from batchrun.execution import Prepared, Record, home_of, job_of, prepare, submitted
 from batchrun.execution.account import tell_store
 from batchrun.results import Journal
 from batchrun.results.files import explained
@@ -43,15 +43,16 @@ def new_folder(job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[st
 def _with_copy(job: Job, folder: Path) -> Job:
     """The job with the data frame as a file in a folder."""
     try:
+        frame, field = frame_of_values(job.dataset)
         folder.mkdir(mode=0o700, parents=True)
-        spool_frame(job.dataset, folder / _COPY)
+        spool_frame(frame, folder / _COPY)
     except TypeError as error:
         raise JobError([f"dataset: {error}"]) from None
     except OSError as error:
         if error.errno is None:  # from inside of the frame: a lazy one is run here
             raise JobError([f"dataset: the data frame cannot be read: {error}"]) from None
         raise JobError([f"cannot write the data frame to {folder}: {error.strerror}; choose another output.path"]) from None
-    return replace(job, dataset=Dataset(path=str(folder / _COPY)))
+    return replace(job, dataset=Dataset(path=str(folder / _COPY), input_field=field))
 
 
 @contextmanager
@@ -71,17 +72,26 @@ def submit_again(
         ExecutionError: there is no execution in the folder, or there is no room for another one.
     """
     before, execution_id = Record.read(folder), new_execution_id()
-    job, base = with_outputs(job_of(before), outputs), Path(before.content["job_folder"])
-    prepared = prepare(job, overrides, folder=base)
+    job, base = with_outputs(_asked_again(before, dataset_version), outputs), Path(before.content["job_folder"])
+    prepared = prepare(job, overrides, folder=base, home=home or home_of(before))
     _check_version(dataset_version, prepared, before)
     again = folder_of(prepared, execution_id)
     with undone(again):
-        if Path(job["dataset"]["path"]) == folder / _COPY:
+        if Path(job["dataset"]["path"] or "") == folder / _COPY:
             with explained(again):
                 again.mkdir(mode=0o700, parents=True)
                 shutil.copyfile(folder / _COPY, again / _COPY)
             prepared = prepare({**job, "dataset": {**job["dataset"], "path": str(again / _COPY)}}, overrides, folder=base)
-        yield prepared, submitted(prepared, execution_id, again, rerun_of=before.id, store=str((home or store_home()).absolute()))
+        about = {"rerun_of": before.id, "store": str((home or store_home()).absolute())}
+        if dataset_version == "original" and (wanted := before.content.get("dataset_version_wanted")) is not None:
+            about["dataset_version_wanted"] = wanted  # a later rerun with the latest one looks for that again
+        yield prepared, submitted(prepared, execution_id, again, **about)
+
+
+def _asked_again(before: Record, dataset_version: str) -> dict[str, Any]:
+    """The job of an execution; with `latest` its dataset is called what it was called then: a tag or a date may mean another version."""
+    job, wanted = job_of(before), before.content.get("dataset_version_wanted")
+    return job if wanted is None or dataset_version != "latest" else {**job, "dataset": {**job["dataset"], "version": wanted}}
 
 
 def _check_version(dataset_version: str, prepared: Prepared, before: Record) -> None:
@@ -93,7 +103,7 @@ def _check_version(dataset_version: str, prepared: Prepared, before: Record) -> 
     if original is None:
         raise JobError([f"{before.id} never began, so it is not known what its dataset was; run it again with the latest one"])
     if prepared.source.fingerprint != original:
-        raise JobError([f"the dataset {prepared.loaded.dataset.path} is not what it was for {before.id}: its files have changed"])
+        raise JobError([f"the dataset {prepared.loaded.dataset.label} is not what it was for {before.id}: its files have changed"])
 
 
 @contextmanager

@@ -10,8 +10,13 @@ from batchrun.client import detached
 from batchrun.client.pauses import Pauses
 from batchrun.client.starting import DatasetVersion
 from batchrun.client.view import ExecutionView
-from batchrun.execution import account
+from batchrun.core.errors import InvalidValue
+from batchrun.engine.faithful import faithful_text
+from batchrun.execution import account, decisions
 from batchrun.execution.account import Answer
+from batchrun.execution.decisions import WaitingItem
+from batchrun.workflows.decisions import Decision
+from batchrun.workflows.encoding import encode
 
 
 def cancel(execution: ExecutionView) -> Answer:
@@ -31,6 +36,39 @@ def pause(execution: ExecutionView) -> Answer:
 def tune(execution: ExecutionView, overrides: Mapping[str, Any] | Sequence[str]) -> None:
     """See `Execution.tune`."""
     account.tune(execution.folder, overrides)
+
+
+def approve(
+    execution: ExecutionView, items: Sequence[Any] | None, output: Any, *, node_id: str | None, by: str | None
+) -> list[WaitingItem]:
+    """See `Execution.approve`."""
+    has_output = output is not ...
+    decision = Decision(is_approved=True, has_output=has_output, output=_plain(output) if has_output else None, by=by)
+    return decisions.decide(execution.folder, decision, _ids(items), node_id)
+
+
+def reject(
+    execution: ExecutionView, items: Sequence[Any] | None, reason: str | None, *, node_id: str | None, by: str | None
+) -> list[WaitingItem]:
+    """See `Execution.reject`."""
+    decision = Decision(is_approved=False, reason=reason, by=by)
+    return decisions.decide(execution.folder, decision, _ids(items), node_id)
+
+
+def _ids(items: Sequence[Any] | None) -> list[str] | None:
+    if isinstance(items, str):
+        raise InvalidValue(f"items must be a list of ids, got the text {items!r}: give [{items!r}]")
+    return None if items is None else [id if isinstance(id, str) else encode(id).decode().strip('"') for id in items]
+
+
+def _plain(output: Any) -> Any:
+    text = faithful_text(output, lambda value: value)
+    if text is None:
+        raise InvalidValue(
+            f"an output of type {type(output).__qualname__} does not come back from JSON as it was; "
+            "give dicts with text keys, lists, text, numbers, booleans and null"
+        )
+    return output
 
 
 def resume(execution: ExecutionView, overrides: Mapping[str, Any] | Sequence[str], *, accept_changes: bool) -> Pauses[None]:

@@ -17,7 +17,7 @@ from batchrun.client.spawning import LOG_FILE
 from batchrun.core.checks import above, refuse
 from batchrun.core.errors import ExecutionError
 from batchrun.core.executions import Progress, ShownStatus
-from batchrun.execution import Outcome, Record, account
+from batchrun.execution import Outcome, Record, account, why_held
 from batchrun.results import NodeTotals, ResultTotals, read_results, scan_results
 from batchrun.store import StoredExecution
 
@@ -137,7 +137,7 @@ class ExecutionView:
     def error(self) -> str | None:
         """Why the execution did not complete; null when it did, or goes on."""
         error: str | None = self.record.get("error")
-        return error
+        return error if error is not None or self.status != "interrupted" else why_held(self.folder)
 
     @property
     def stop_reason(self) -> str | None:
@@ -176,6 +176,15 @@ class ExecutionView:
         """Statistics of each node over all items; empty while there is no result."""
         totals = self.totals
         return totals.nodes if totals is not None else ()
+
+    @property
+    def waited_seconds(self) -> Mapping[str, float]:
+        """What its items spent their time with, in all runs that came to an end, by what they waited for, longest first.
+
+        `call`, `lane` (a thread), `backoff`, `resource` (its turn there) or `batch` (others to join). The time of all items together:
+        two items that wait for a second count as two. Sampled a few times a second, so of a short run it says little.
+        """
+        return self.record.get("waited_seconds") or {}
 
     @property
     def results(self) -> pa.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from functools import cache
 from typing import Any, NoReturn, get_args
 
@@ -12,10 +13,10 @@ from pydantic import GetCoreSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, SchemaValidator, ValidationError, core_schema
 
 from batchrun.config.source import ValuePath, shown
-from batchrun.core.checks import InvalidFields
+from batchrun.core.checks import KEY, InvalidFields
 from batchrun.core.errors import known_values
 from batchrun.core.job import Job, NodeOptions
-from batchrun.workflow.registry import node_types
+from batchrun.workflows.registry import node_types
 
 BRANCH = "\0branch "
 """Begins the parts of an error's `loc` that name the branch of a union, so that they are never taken for keys."""
@@ -46,6 +47,11 @@ def job_validator() -> SchemaValidator:
     return SchemaValidator(_strict(job_adapter().core_schema))
 
 
+def keys_of(options: type[Any]) -> dict[str, str]:
+    """The keys of a mapping by the names of the fields they become."""
+    return {each.name: each.metadata.get(KEY, each.name) for each in fields(options)}
+
+
 def _node_schema(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
     if source is not NodeOptions:
         return handler(source)
@@ -71,8 +77,10 @@ def _strict(schema: Any) -> Any:
         case "tagged-union" if isinstance(inner["discriminator"], str):
             return _wrapped(_tagged(inner), _check_type(inner["discriminator"], tuple(inner["choices"])))
         case "dataclass":
-            inner["schema"] = inner["schema"] | {"extra_behavior": "forbid"}
-            return _wrapped(inner, _check_mapping(tuple(each["name"] for each in inner["schema"]["fields"] if each.get("init", True))))
+            keys = keys_of(inner["cls"])
+            named = [each | {"validation_alias": keys[each["name"]]} for each in inner["schema"]["fields"]]
+            inner["schema"] = inner["schema"] | {"fields": named, "extra_behavior": "forbid"}
+            return _wrapped(inner, _check_mapping(tuple(keys[each["name"]] for each in named if each.get("init", True))))
     return inner
 
 
@@ -125,7 +133,8 @@ def _check_mapping(known: tuple[str, ...]) -> Callable[[Any, Callable[[Any], Any
         try:
             validate({key: each for key, each in value.items() if key not in wrong})
         except ValidationError as error:
-            details += [_problem(path, message) for path, message in _own_problems(error, wrong)]
+            own = _own_problems(error, wrong)
+            details += [_problem(path, message) for path, message in own if not (path and _is_hinted(path[0], unknown))]
         raise _error(details)
 
     return check
@@ -138,7 +147,11 @@ def _is_unknown(error: Any) -> bool:
 def _is_misspelt(error: Any, unknown: Mapping[Any, str]) -> bool:
     """Whether a key is only missing because it is there under a wrong name."""
     key, *deeper = error["loc"]
-    return error["type"] == "missing" and not deeper and any(f'"{key}"' in hint for hint in unknown.values())
+    return error["type"] == "missing" and not deeper and _is_hinted(key, unknown)
+
+
+def _is_hinted(key: Any, unknown: Mapping[Any, str]) -> bool:
+    return any(f'"{key}"' in hint for hint in unknown.values())
 
 
 def _own_problems(error: ValidationError, wrong: set[Any]) -> Iterator[tuple[ValuePath, str]]:

@@ -15,8 +15,12 @@ from batchrun.config.overrides import apply_overrides, remove
 from batchrun.config.problems import problems_of
 from batchrun.config.source import Source, ValuePath, located, nearest, plain
 from batchrun.config.yaml_source import read_yaml
+from batchrun.core.dataset_names import short_reference, split_reference
 from batchrun.core.errors import JobError, Problem
 from batchrun.core.job import Dataset, Job, LoadedJob, Run, Workflow
+from batchrun.workflows.functions import NodeFunction, PythonWorkflow
+
+_OWN_OPTIONS = ("retry", "timeout_seconds", "cache", "dedupe", "placement", "max_output_bytes")
 
 
 def load_job(
@@ -102,12 +106,11 @@ def _from_python(job: Job | Mapping[str, Any]) -> Source:
 def _write_out(source: Source) -> str | None:
     """Write the short forms of dataset, workflow and parallelism in full. Returns the id of the function that was the workflow."""
     job = source.value
-    if isinstance(job.get("dataset"), str):
-        job["dataset"] = {"path": job["dataset"]}
+    _write_out_dataset(job)
     workflow, function = job.get("workflow"), None
     if isinstance(workflow, str) or callable(workflow):
         function = _node_id(workflow)
-        job["workflow"] = {"nodes": [{"id": function, "type": "python", "call": workflow}]}
+        job["workflow"] = {"nodes": [{"id": function, "type": "python", "call": workflow, **_own_options(source, workflow)}]}
     if job.get("parallelism") is not None and isinstance(run := job.setdefault("run", {}), dict):
         if "parallelism" in run:
             source.problems.append(Problem(("parallelism",), "is short for run.parallelism; give only one of them"))
@@ -118,8 +121,33 @@ def _write_out(source: Source) -> str | None:
     return function
 
 
+def _write_out_dataset(job: dict[str, Any]) -> None:
+    dataset = job.get("dataset")
+    if isinstance(dataset, str):
+        short = short_reference(dataset)
+        job["dataset"] = {"path": dataset} if short is None else {"name": short[0], "version": short[1]}
+    elif isinstance(dataset, dict) and isinstance(dataset.get("name"), str) and "@" in dataset["name"] and dataset.get("version") is None:
+        dataset["name"], dataset["version"] = split_reference(dataset["name"])
+
+
+def _own_options(source: Source, function: str | Callable[..., Any]) -> dict[str, Any]:
+    """What the decorator of a function says of its calls, as keys of a node."""
+    if not isinstance(function, NodeFunction | PythonWorkflow):
+        return {}
+    options = function.options
+    if options.fallback is not None:
+        source.problems.append(
+            Problem(("workflow",), f"{function.name} has a fallback: call it in another workflow, or give a node of a job its on_failure")
+        )
+    said = {"in" if name == "placement" else name: getattr(options, name) for name in _OWN_OPTIONS}
+    return {name: plain(value) for name, value in said.items() if value is not None}
+
+
 def _node_id(function: str | Callable[..., Any]) -> str:
-    name = function.rpartition(":")[2] if isinstance(function, str) else getattr(function, "__name__", type(function).__name__)
+    if isinstance(function, NodeFunction | PythonWorkflow):
+        name = function.name
+    else:
+        name = function.rpartition(":")[2] if isinstance(function, str) else getattr(function, "__name__", type(function).__name__)
     words = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_") or "function"
     return f"_{words}" if words[0].isdecimal() else words
 

@@ -10,9 +10,10 @@ from typing import Any, cast
 from batchrun.config.source import Source, ValuePath, plain, shown
 from batchrun.config.yaml_source import read_yaml
 from batchrun.core.errors import JobError, Problem, dotted, known_values
-from batchrun.workflow.fingerprint import references_in
-from batchrun.workflow.templates import is_template
+from batchrun.workflows.fingerprint import references_in
+from batchrun.workflows.templates import is_template
 
+_INPUTS = "dataset.inputs."  # what follows may be a label, whatever is in it
 _PATH = re.compile(r"[^.\[\]=]+(\[\d+\])*(\.[^.\[\]=]+(\[\d+\])*)*")
 _OUTPUT = re.compile(r"nodes\.([^.\[\]=]+)\.output")
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
@@ -35,6 +36,32 @@ def apply_overrides(source: Source, overrides: Mapping[str, Any] | Sequence[str]
         if value is None:
             nulls.add(place)
     return nulls
+
+
+def values_of(settings: Sequence[str], *, example: str) -> dict[str, Any]:
+    """The values of texts of the form `name=value`, read as YAML.
+
+    Raises:
+        JobError: with every text that has another form.
+
+    Example:
+        >>> values_of(["output={label: refund}"], example="output=yes")
+        {'output': {'label': 'refund'}}
+    """
+    problems: list[Problem] = []
+    values = {path: value for path, value, _ in _parsed(settings, problems, example=example)}
+    if problems:
+        raise JobError(problems)
+    return values
+
+
+def with_inputs(overrides: Mapping[str, Any] | Sequence[str], inputs: Mapping[str, Any]) -> Mapping[str, Any] | Sequence[str]:
+    """Overrides that also give these inputs to nodes, by their label, id or `node_id::input`; see `dataset.inputs`."""
+    if not inputs:
+        return overrides
+    if not isinstance(overrides, Mapping):
+        overrides = values_of([overrides] if isinstance(overrides, str) else overrides, example="run.parallelism=64")
+    return {**overrides, **{f"{_INPUTS}{address}": value for address, value in inputs.items()}}
 
 
 def remove(source: Source, path: ValuePath) -> None:
@@ -77,7 +104,18 @@ def with_outputs(job: Mapping[str, Any], outputs: Mapping[str, Any] | Sequence[s
     if problems:
         raise JobError(problems)
     replaced = [_with_output(node, fixed[node["id"]]) if node["id"] in fixed else node for node in nodes]
-    return {**job, "workflow": {**job["workflow"], "nodes": replaced}}
+    changed = {**job, "workflow": {**job["workflow"], "nodes": replaced}}
+    given = (job.get("dataset") or {}).get("inputs")
+    if given:
+        kept = _still_given(given, [node for node in nodes if node["id"] in fixed])
+        changed["dataset"] = {**job["dataset"], "inputs": kept}
+    return changed
+
+
+def _still_given(inputs: Mapping[str, Any], fixed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The inputs that the dataset gives, without those of nodes which are not called."""
+    names = {name for node in fixed for name in (node["id"], node.get("label"))}
+    return {at: value for at, value in inputs.items() if not names & {at, at.rpartition("::")[0]}}
 
 
 def _outputs(outputs: Mapping[str, Any] | Sequence[str], problems: list[Problem]) -> Iterable[tuple[str, Any, str]]:
@@ -132,9 +170,11 @@ def _parsed(
 
 
 def _set(source: Source, text: str, value: Any, label: str) -> ValuePath:
-    if not _PATH.fullmatch(text):
+    if not (_PATH.fullmatch(text) or text.startswith(_INPUTS)):
         raise _Refused(f"{text!r} is not a path such as run.parallelism or workflow.nodes.classify.timeout_seconds")
     steps: list[str | int] = [int(index) if index else name for index, name in _STEP.findall(text)]
+    if text.startswith(_INPUTS):
+        steps = ["dataset", "inputs", text.removeprefix(_INPUTS)]
     if steps == ["parallelism"]:  # the short form, which is the same value
         steps = ["run", "parallelism"]
     parent, path = source.value, cast("ValuePath", ())

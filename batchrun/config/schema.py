@@ -12,7 +12,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticOmit, core_schema
 
-from batchrun.config.adapter import job_adapter
+from batchrun.config.adapter import job_adapter, keys_of
 from batchrun.core.job import NodeOptions
 
 
@@ -36,6 +36,8 @@ class _JobSchema(GenerateJsonSchema):
         if issubclass(options, NodeOptions):
             made["required"] = ["type", *made.get("required", [])]
             del made["properties"]["type"]["default"]
+        keys = keys_of(options)
+        made["properties"] = {keys[name]: value for name, value in made["properties"].items()}
         made["description"] = inspect.cleandoc(options.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
         made["additionalProperties"] = False
         return made

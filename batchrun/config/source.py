@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from batchrun.core.checks import KEY
 from batchrun.core.errors import Problem
 
 ValuePath: TypeAlias = tuple[str | int, ...]
@@ -62,7 +63,7 @@ def plain(value: Any, function: Callable[[Any], Any] = lambda found: found) -> A
     if callable(value):
         return function(value)
     if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: plain(getattr(value, each.name), function) for each in fields(value) if each.init}
+        return {each.metadata.get(KEY, each.name): plain(getattr(value, each.name), function) for each in fields(value) if each.init}
     if isinstance(value, Mapping):
         return {key: plain(each, function) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+KEY = "key"
+"""In the metadata of a dataclass field: its key in the file, where that cannot be the name of a field in Python."""
+
 
 class InvalidFields(ValueError):
     """One or more fields of an options object have values that are not allowed."""

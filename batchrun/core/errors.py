@@ -9,8 +9,16 @@
         ├── UndefinedReference    a template names something this item does not have
         ├── HttpStatusError       a service answered with an error status
         ├── TransportError        a service could not be reached, or broke off
+        ├── ServiceParked         a service has been out of order for as long as the job allows
         ├── ResponseError         a service answered with something that is not what was asked for
-        └── AddressRefused        an address taken from item data is not allowed by the job
+        │   └── Unsuccessful      what it said is not what the job calls a success
+        ├── AddressRefused        an address or a path taken from item data is not allowed by the job
+        ├── FileMissing           there is no such file
+        ├── FileUnreadable        a file is there but cannot be read
+        ├── FileTooLarge          a file is larger than the node takes
+        ├── WorkerCrashed         the call ended the worker process that it was made in
+        ├── WorkerNotStarted      no worker process could be started
+        └── OutputTooLarge        the output of a node is larger than the job allows
 
 Raised by user code, any other exception is treated like a retryable `NodeError`, except for the programming
 errors listed in `batchrun.flow.retry`.
@@ -20,7 +28,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class BatchrunError(Exception):
@@ -63,12 +71,21 @@ class NodeError(BatchrunError):
         ambiguous: the request was sent and no answer came, so the service may have done the work.
         http_status: the status code the service answered with.
         retry_after_seconds: how long the service asked to be left alone.
+        stops_execution: no other item can fare better, so the execution pauses; the item stays not done.
+        outage: the call failed because its service is out of order: a `retry` uses up no attempt. `unreachable`: the request never
+            reached it; `broken`: it did, so it may be the request that breaks the service.
+        response_body: the beginning of what the service said, for retry rules; never written down.
+        remote_traceback: where it was raised, when that was in another process; for people.
     """
 
     retryable: bool = True
     ambiguous: bool = False
     http_status: int | None = None
     retry_after_seconds: float | None = None
+    stops_execution: bool = False
+    outage: Literal["unreachable", "broken"] | None = None
+    response_body: bytes | None = None
+    remote_traceback: str | None = None
 
 
 class Timeout(NodeError):
@@ -98,11 +115,22 @@ class HttpStatusError(NodeError):
 
 
 class TransportError(NodeError):
-    """A service could not be reached, or the connection broke."""
+    """A service could not be reached, or the connection broke.
 
-    def __init__(self, message: str, *, ambiguous: bool = False) -> None:
+    Attributes:
+        was_sent: the request was on its way, at least in part.
+    """
+
+    def __init__(self, message: str, *, ambiguous: bool = False, was_sent: bool = True) -> None:
         super().__init__(message)
         self.ambiguous = ambiguous
+        self.was_sent = was_sent
+
+
+class ServiceParked(NodeError):
+    """A service has been out of order for as long as the job allows."""
+
+    stops_execution = True
 
 
 class ResponseError(NodeError):
@@ -111,8 +139,68 @@ class ResponseError(NodeError):
     retryable = False
 
 
+class Unsuccessful(ResponseError):
+    """A service answered in the right form, and what it said is not what the job calls a success."""
+
+
 class AddressRefused(NodeError):
-    """An address that comes from item data is not allowed by the job."""
+    """An address or a path that comes from item data is not allowed by the job."""
+
+    retryable = False
+
+
+class FileMissing(NodeError):
+    """There is no such file."""
+
+    retryable = False
+
+
+class FileUnreadable(NodeError):
+    """A file is there but cannot be read."""
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class FileTooLarge(NodeError):
+    """A file is larger than the node takes."""
+
+    retryable = False
+
+
+class OutputTooLarge(NodeError):
+    """The output of a node is larger than the job allows."""
+
+    retryable = False
+
+    def __init__(self, size_bytes: int, max_output_bytes: int) -> None:
+        super().__init__(
+            f"the output has {size_bytes:,} bytes as JSON, max_output_bytes is {max_output_bytes:,}; "
+            "return less, write large data to a file and return its path, or raise max_output_bytes"
+        )
+
+
+class WorkerCrashed(NodeError):
+    """A call ended the worker process that it was made in. It would do so again: tried again only if a rule says so.
+
+    Attributes:
+        exit_code: of the process; negative: the number of the signal that ended it.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class WorkerNotStarted(NodeError):
+    """A worker process could not be started: its function cannot be imported there, or setting up its class failed."""
+
+
+class ReplayMismatch(NodeError):
+    """A Python workflow did something else when it was run again than it did before it was interrupted."""
 
     retryable = False
 

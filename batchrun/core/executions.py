@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, TypedDict
 
 ExecutionStatus: TypeAlias = Literal[
     "pending", "running", "finalizing", "completed", "paused", "waiting", "failed", "cancelled", "rejected"
@@ -13,10 +13,13 @@ ExecutionStatus: TypeAlias = Literal[
 ShownStatus: TypeAlias = ExecutionStatus | Literal["interrupted"]
 """`interrupted` is derived, never written down: `running` or `finalizing` without a process that does it."""
 
-StopReason: TypeAlias = Literal["user", "cancel", "signal", "rule", "stuck", "budget", "failure_policy"]
+StopReason: TypeAlias = Literal["user", "cancel", "signal", "rule", "stuck", "budget", "failure_policy", "waiting"]
 
 RESUMABLE: tuple[ExecutionStatus, ...] = ("pending", "running", "finalizing", "paused", "waiting", "failed", "cancelled")
 """What a resume goes on from; `running` and `finalizing` only when the process is gone."""
+
+
+_STATUS_AFTER: dict[StopReason, ExecutionStatus] = {"failure_policy": "failed", "cancel": "cancelled", "waiting": "waiting"}
 
 
 class Stop(NamedTuple):
@@ -33,9 +36,35 @@ class Stop(NamedTuple):
     @property
     def status(self) -> ExecutionStatus:
         """What the execution is afterwards."""
-        if self.reason == "failure_policy":
-            return "failed"
-        return "cancelled" if self.reason == "cancel" else "paused"
+        return _STATUS_AFTER.get(self.reason, "paused")
+
+
+class ResourceState(TypedDict):
+    """What a resource of an execution is doing. A plain dictionary, for it is told to programs and kept in the store.
+
+    Attributes:
+        in_flight: calls that are being made.
+        queued: calls that wait for their turn.
+        limit: the most calls at a time at this moment; null: no limit.
+        requests_per_minute: the limit of calls a minute; null: none.
+        calls: calls made so far, in this process.
+        throttled: calls the service answered with 429 or 503.
+        parked_at: since when calls are parked because the service is out of order; null: they are not.
+        parked_why: the last failure before; null as above.
+        opened: how often calls were parked.
+        parked_seconds: how long in all.
+    """
+
+    in_flight: int
+    queued: int
+    limit: int | None
+    requests_per_minute: float | None
+    calls: int
+    throttled: int
+    parked_at: str | None
+    parked_why: str | None
+    opened: int
+    parked_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +87,8 @@ class Progress:
         current_node_idx: its position in the job, from 0.
         slowest_node_id: the node that took most time so far.
         open_nodes: open items by the node they are at.
-        waiting_for: open items by what they wait for: `call`, `lane`, `backoff`.
+        waiting_for: open items by what they wait for: `call`, `lane`, `backoff`, `resource`, `batch`.
+        resources: by its name, each service that was used.
     """
 
     total_items: int = 0
@@ -76,6 +106,7 @@ class Progress:
     slowest_node_id: str | None = None
     open_nodes: Mapping[str, int] = field(default_factory=dict)
     waiting_for: Mapping[str, int] = field(default_factory=dict)
+    resources: Mapping[str, ResourceState] = field(default_factory=dict)
 
     @property
     def processed_items(self) -> int:

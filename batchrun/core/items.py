@@ -67,7 +67,7 @@ class Usage(NamedTuple):
 
 
 NodeRecord: TypeAlias = tuple[
-    int,  # position of the node in the plan
+    int,  # position of the node in the plan; negative for a node that ran as part of a call of another one, see `ResultLayout.parts`
     NodeStatus,
     int,  # attempts: calls that were not throttled
     int | None,  # started_at, µs since the epoch; null when the node never ran
@@ -123,6 +123,16 @@ class KeptNode(NamedTuple):
     output: bytes | None = None
     checkpoint: bytes | None = None
     epoch: int = 0
+
+
+def shown_id(node_id: str) -> str:
+    """The id of a node as people see it: what the journal keeps of parts of calls also says which part it is.
+
+    Example:
+        >>> shown_id("triage/classify:0~5f3a/classify")
+        'triage.classify'
+    """
+    return ".".join(node_id.split("/")[::2])
 
 
 class RestoredItem(NamedTuple):

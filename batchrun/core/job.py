@@ -6,68 +6,40 @@ the JSON Schema and in the reference page. All durations are in seconds.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from batchrun.core.checks import above, at_least, problem, ratio, refuse
-from batchrun.core.policies import Budget, FailurePolicy, Retry
+from batchrun.core.auth import Auth
+from batchrun.core.checks import above, at_least, problem, refuse
+from batchrun.core.formats import CsvFormat, Sample
+from batchrun.core.policies import Breaker, Budget, FailurePolicy, Retry
 
 NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """A random part of the items, the same one for the same seed."""
-
-    fraction: float | None = None
-    """Share of the items to keep, 0 to 1."""
-    n: int | None = None
-    """Number of items to keep."""
-    seed: int = 0
-    """Another seed gives another sample."""
-
-    def __post_init__(self) -> None:
-        refuse(ratio(fraction=self.fraction), at_least(0, n=self.n))
-        if (self.fraction is None) == (self.n is None):
-            raise ValueError("give either fraction or n")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CsvFormat:
-    """How CSV files are written."""
-
-    delimiter: str = ","
-    """One character between cells."""
-    encoding: str = "utf-8"
-    """Any encoding Python knows, for example latin-1 or utf-16."""
-    quote: str | None = '"'
-    """One character around cells; null when cells are never quoted."""
-    header: bool = True
-    """Whether the first line names the columns; without it they are column_0, column_1, …"""
-    null_values: tuple[str, ...] = ("",)
-    """Cell texts that mean null."""
-
-    def __post_init__(self) -> None:
-        characters = {"delimiter": self.delimiter, "quote": self.quote}
-        wrong = {name: value for name, value in characters.items() if value is not None and len(value.encode()) != 1}
-        refuse(*(problem(name, f"must be one ASCII character, got {value!r}") for name, value in wrong.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """What is read, and which rows of it."""
 
-    path: str
-    """A file, a folder, a glob or a hive-partitioned tree; relative to the job file."""
+    path: str | None = None
+    """A file, a folder, a glob or a hive-partitioned tree; relative to the job file. Give either this or name."""
+    name: str | None = None
+    """A named dataset, made with `batchrun dataset add`; `tickets@3` is short for name and version."""
+    version: int | str | None = None
+    """Which version of the named dataset: `latest`, its number, a tag, or a date or time in quotes: the newest version of then."""
     format: Literal["parquet", "csv", "ndjson", "arrow"] | None = None
     """The file format; null: from the file names."""
     id: str | None = None
     """The column that names each row; unique and never null. Null: the row's position."""
     input_field: str | None = None
     """The column that `{{ input }}` is; null: the whole item."""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    """Inputs of nodes, by the node's label, its id, or `node_id::input`: values and templates, in place of what the node says. Where one
+    is null, what the node says holds."""
     filter: str | None = None
     """A SQL WHERE expression over the columns."""
     with_columns: dict[str, str] = field(default_factory=dict)
@@ -86,22 +58,47 @@ class Dataset:
     """CSV rows that do not parse: refuse the job, or write them to rejects.parquet and go on."""
 
     def __post_init__(self) -> None:
-        refuse(at_least(0, limit=self.limit))
+        has_neither, has_both = self.path is None and self.name is None, self.path is not None and self.name is not None
+        refuse(
+            problem("path", "is missing; give the path of a file or folder, or the name of a dataset" if has_neither else None),
+            problem("name", f"the dataset has a path, {self.path}, and a name; give only one of them" if has_both else None),
+            problem("version", "is one of a named dataset; give its name" if self.version is not None and self.name is None else None),
+            at_least(0, limit=self.limit),
+        )
+
+    @property
+    def label(self) -> str:
+        """What people call it: its path, or `name@version`."""
+        if self.name is None:
+            return self.path or ""
+        return self.name if self.version is None else f"{self.name}@{self.version}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """A named service with settings and a limit shared by all nodes that use it."""
+    """A named service with settings and limits shared by all nodes that use it."""
 
     base_url: str
     """What relative paths of requests are appended to."""
     headers: dict[str, str] = field(default_factory=dict)
-    """Headers sent with every request. The whole job is stored with its results, so keep access keys out of it."""
+    """Headers sent with every request. They may refer to `{{ secrets.NAME }}` and `{{ vars.name }}`."""
+    auth: Auth | None = None
+    """Who sends the requests: a token, user and password, a key, or an OAuth2 client."""
     max_concurrency: int | None = None
     """The most calls at any instant; null: no limit beyond `run.parallelism`."""
+    requests_per_minute: float | None = None
+    """The most calls in any 60 seconds, spread evenly; 0.5 is one in two minutes. Null: no limit."""
+    adaptive: bool = False
+    """Find out how many calls at a time the service can take, up to max_concurrency; and call nothing while it asks to be left alone."""
+    breaker: Breaker | None = Breaker()
+    """When calls are parked because the service is out of order; null: never."""
 
     def __post_init__(self) -> None:
-        refuse(at_least(1, max_concurrency=self.max_concurrency))
+        refuse(
+            at_least(1, max_concurrency=self.max_concurrency),
+            above(0, requests_per_minute=self.requests_per_minute),
+            problem("requests_per_minute", "must be a number, or null for no limit" if self.requests_per_minute == math.inf else None),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,10 +160,17 @@ class NodeOptions:
     """Make one call for items that give the node the same inputs at the same time."""
     batch: Batch | None = None
     """Make one call for many items; null: one for each."""
+    max_output_bytes: int = 32 * 2**20
+    """The largest output, as JSON; one that is larger fails its item. With `output.node_executions` other than full, it is the output
+    of the item that is measured."""
 
     def __post_init__(self) -> None:
         rule = f"must be letters, digits and underscores, not starting with a digit; got {self.id!r}"
-        refuse(above(0, timeout_seconds=self.timeout_seconds), problem("id", None if NODE_ID.fullmatch(self.id) else rule))
+        refuse(
+            above(0, timeout_seconds=self.timeout_seconds),
+            at_least(1, max_output_bytes=self.max_output_bytes),
+            problem("id", None if NODE_ID.fullmatch(self.id) else rule),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +237,8 @@ class Output:
     """Source columns copied into the result."""
     node_executions: Literal["full", "summary", "none"] = "full"
     """full: with inputs and outputs; summary: status, attempts and times; none: no node records."""
+    events: bool = False
+    """Write down what happens, one JSON object per event, in events.jsonl beside the result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +252,7 @@ class Job:
     """
 
     dataset: Dataset | str | Any
-    """What is read; a plain string is its path."""
+    """What is read; a plain string is its path, or the name and version of a named dataset: `tickets@latest`."""
     workflow: Workflow | str | Callable[..., Any]
     """What is done with each item; a plain string is one `module:function` that takes the item."""
     name: str | None = None
@@ -255,6 +261,9 @@ class Job:
     """Short for run.parallelism."""
     vars: dict[str, Any] = field(default_factory=dict)
     """Values for templates: `{{ vars.model }}`."""
+    secrets: tuple[str, ...] = ()
+    """Names of secrets: each comes from the environment variable of that name, or from the file that NAME_FILE names. Nodes and headers of
+    resources refer to them as `{{ secrets.API_KEY }}`; they are never stored or shown."""
     resources: dict[str, Resource] = field(default_factory=dict)
     """Named services."""
     run: Run = Run()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from batchrun.core.checks import at_least, ratio, refuse
+from batchrun.core.checks import above, at_least, problem, ratio, refuse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,10 +17,23 @@ class Match:
     """Status codes."""
     error_type: str | tuple[str, ...] | None = None
     """Short or qualified names of error classes; a base class matches its subclasses."""
+    message: str | None = None
+    """A regular expression that is looked for in the error's message."""
+    body: dict[str, Any] | None = None
+    """Values by their paths in the JSON body of the answer: `{error.code: insufficient_quota}`. A list means any of its values."""
 
     def __post_init__(self) -> None:
-        if self.http_status is None and self.error_type is None:
-            raise ValueError("give at least one condition: http_status or error_type")
+        if self.http_status is None and self.error_type is None and self.message is None and not self.body:
+            raise ValueError("give at least one condition: http_status, error_type, message or body")
+        refuse(problem("message", _pattern_problem(self.message)))
+
+
+def _pattern_problem(pattern: str | None) -> str | None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        return f"is not a regular expression: {error}"
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,3 +107,24 @@ class FailurePolicy:
 
     def __post_init__(self) -> None:
         refuse(at_least(0, max_failures=self.max_failures, min_items=self.min_items), ratio(max_failure_ratio=self.max_failure_ratio))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """When a service counts as out of order: its calls are then parked, and one at a time tries it until it answers."""
+
+    failures: int = 5
+    """Calls in a row that must fail before: no connection, a broken one, or a status of 500 and above."""
+    probe_initial_seconds: float = 0.5
+    """How long it is left alone before the first call tries it; twice as long after each one that fails."""
+    probe_max_seconds: float = 4.0
+    """The longest it is left alone."""
+    max_parked_seconds: float | None = None
+    """How long calls may be parked before the execution pauses; null: for ever."""
+
+    def __post_init__(self) -> None:
+        refuse(
+            at_least(1, failures=self.failures),
+            above(0, probe_initial_seconds=self.probe_initial_seconds, probe_max_seconds=self.probe_max_seconds),
+            at_least(0, max_parked_seconds=self.max_parked_seconds),
+        )

@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
-from batchrun.datasets.frames import spool_frame
+from batchrun.datasets.discover import DataFile
+from batchrun.datasets.frames import ONE_VALUE, frame_of_values, spool_frame
 from batchrun.datasets.loaded import Loaded
+from batchrun.datasets.registry import describe, frame_of, head
+from batchrun.datasets.registry_copy import object_of, snapshot
+from batchrun.datasets.registry_diff import ChangedRow, DatasetDiff, DiffRefused, diff_frames
 from batchrun.datasets.source import Source, open_source
 
-__all__ = ["Loaded", "Source", "open_source", "spool_frame"]
+__all__ = [
+    "ONE_VALUE",
+    "ChangedRow",
+    "DataFile",
+    "DatasetDiff",
+    "DiffRefused",
+    "Loaded",
+    "Source",
+    "describe",
+    "diff_frames",
+    "frame_of",
+    "frame_of_values",
+    "head",
+    "object_of",
+    "open_source",
+    "snapshot",
+    "spool_frame",
+]

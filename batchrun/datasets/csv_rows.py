@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, TextIO
 
 import polars as pl
 
-from batchrun.core.job import CsvFormat
+from batchrun.core.formats import CsvFormat
 from batchrun.datasets.discover import DataFile, bad_path
 from batchrun.datasets.schema import dtype_name, from_text, guess_type
 from batchrun.datasets.text import MAX_LINE_CHARS, has_marks, open_text, reading, show_marks

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 from urllib.parse import unquote
 
 from batchrun.core.errors import JobError, Problem, known_values
@@ -37,17 +38,23 @@ class DataFile:
         return {key: None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value) for key, value in pairs}
 
 
+Found: TypeAlias = tuple[str, tuple[DataFile, ...]]
+"""The format of a dataset and its files."""
+
+
 def bad_path(message: str) -> JobError:
     """The refusal of a dataset because of a file."""
     return JobError([Problem(("dataset", "path"), message)])
 
 
-def find_files(dataset: Dataset, folder: Path) -> tuple[str, tuple[DataFile, ...]]:
+def find_files(dataset: Dataset, folder: Path) -> Found:
     """The format and the files of a dataset, sorted by relative path.
 
     Raises:
         JobError: nothing is there, the formats are mixed or unknown, or a file is empty or cannot be read.
     """
+    if dataset.path is None:
+        raise bad_path(f"{dataset.label} is a name: its files are those of one of its versions")
     if "://" in dataset.path:
         raise bad_path(f"{dataset.path} is an address; give the path of a local file or folder")
     path = Path(dataset.path).expanduser()

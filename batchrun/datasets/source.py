@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +15,8 @@ from batchrun.core.errors import JobError, Problem
 from batchrun.core.job import Dataset
 from batchrun.datasets.checks import added_columns, cast_columns, declared_types, filter_of, name_problems, visible_columns
 from batchrun.datasets.convert import bad_rows, copies
-from batchrun.datasets.discover import DataFile, find_files
+from batchrun.datasets.digests import digests_of, fingerprint_of
+from batchrun.datasets.discover import DataFile, Found, find_files
 from batchrun.datasets.expressions import conjuncts, unknown_column
 from batchrun.datasets.layout import Layout, inspect, partitions
 from batchrun.datasets.loaded import Loaded
@@ -33,6 +31,7 @@ class _Checked:
     """What `open_source` found out. `in_files` and `visible` are Arrow types."""
 
     dataset: Dataset
+    kind: str
     files: tuple[DataFile, ...]
     layout: Layout
     query: Query
@@ -45,12 +44,16 @@ class Source:
     """A dataset whose files were found and whose options make sense.
 
     Attributes:
-        files: its files, sorted by their path inside the dataset.
+        format: parquet, csv, ndjson or arrow.
+        data_files: its files, sorted by their path inside the dataset.
+        files: where they are.
         columns: the readable type of every column the workflow may read.
     """
 
     def __init__(self, checked: _Checked) -> None:
         self._checked = checked
+        self.format = checked.kind
+        self.data_files = checked.files
         self.files = tuple(file.path for file in checked.files)
         self.columns = {name: readable(kind) for name, kind in checked.visible.items()}
 
@@ -61,11 +64,16 @@ class Source:
         Raises:
             JobError: a file cannot be read any more.
         """
-        files = self._checked.files
-        with ThreadPoolExecutor() as threads:
-            digests = list(threads.map(_digest, files))
-        parts = [[file.relative, file.size_bytes, digest] for file, digest in zip(files, digests, strict=True)]
-        return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+        return fingerprint_of(self.data_files, self.digests)
+
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """The digest of each file.
+
+        Raises:
+            JobError: a file cannot be read any more.
+        """
+        return digests_of(self.data_files)
 
     def explain(self, columns: Sequence[str], keep: Sequence[str]) -> str:
         """The optimised plan that reads the items: what polars filters and projects while it reads.
@@ -164,12 +172,13 @@ class Source:
             raise JobError(problems)
 
 
-def open_source(dataset: Dataset, folder: Path) -> Source:
+def open_source(dataset: Dataset, folder: Path, found: Found | None = None) -> Source:
     """Find a dataset's files and check what the job asks of them. Reads metadata and first rows only.
 
     Args:
         dataset: what is read, and which rows of it.
         folder: what relative paths start from.
+        found: the format and the files, where they are known already; null: they are found at the dataset's path.
 
     Raises:
         JobError: with every problem found.
@@ -180,14 +189,14 @@ def open_source(dataset: Dataset, folder: Path) -> Source:
     """
     declared, problems = declared_types(dataset)
     try:
-        kind, files = find_files(dataset, folder)
+        kind, files = found or find_files(dataset, folder)
         layout = inspect(kind, files, dataset, declared)
         constants = partitions(files, declared)
     except JobError as error:
         raise JobError([*problems, *error.problems]) from error
     casts, impossible = cast_columns(layout.types, declared if layout.exact else {})
-    found = pl.DataFrame(schema=layout.types).select(casts.get(name, pl.col(name)) for name in layout.types).schema
-    in_files = {**found, **constants.schema}
+    read = pl.DataFrame(schema=layout.types).select(casts.get(name, pl.col(name)) for name in layout.types).schema
+    in_files = {**read, **constants.schema}
     problems += impossible
     problems += [Problem(("dataset", "schema", name), unknown_column(name, in_files)) for name in declared if name not in in_files]
     added, types, broken = added_columns(dataset, in_files)
@@ -202,6 +211,7 @@ def open_source(dataset: Dataset, folder: Path) -> Source:
     return Source(
         _Checked(
             dataset=dataset,
+            kind=kind,
             files=files,
             layout=layout,
             query=query,
@@ -210,11 +220,3 @@ def open_source(dataset: Dataset, folder: Path) -> Source:
             visible=arrow_types(visible, unchanged),
         )
     )
-
-
-def _digest(file: DataFile) -> str:
-    try:
-        with file.path.open("rb") as raw:
-            return hashlib.file_digest(raw, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    except OSError as error:
-        raise JobError([Problem(("dataset", "path"), f"{file.path} cannot be read: {error.strerror}")]) from error

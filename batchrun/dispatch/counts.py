@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from batchrun.core.items import ItemResult
+from batchrun.core.items import Item, ItemResult
 
 
 @dataclass(slots=True)
@@ -28,6 +28,16 @@ class Counts:
                 setattr(self, status, getattr(self, status) + 1)
 
     @property
+    def processed(self) -> int:
+        """The items that are done."""
+        return self.completed + self.failed + self.skipped
+
+    @property
     def ended(self) -> int:
         """All items counted."""
         return self.completed + self.failed + self.skipped + self.waiting + self.cancelled
+
+
+def unstarted(items: Iterable[Item]) -> list[ItemResult]:
+    """The results of items that were loaded and never started."""
+    return [ItemResult(item, "cancelled", None, None, 0, None, 0.0, ()) for item in items]

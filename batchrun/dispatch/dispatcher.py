@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Generic
 
@@ -15,7 +16,7 @@ from batchrun.core.errors import ExecutionError
 from batchrun.core.executions import Stop
 from batchrun.core.items import Item, ItemResult
 from batchrun.core.job import Run
-from batchrun.dispatch.counts import Counts
+from batchrun.dispatch.counts import Counts, unstarted
 from batchrun.dispatch.crew import Crew
 from batchrun.dispatch.neighbours import Chunk, Rooms, Runner, Waiting
 from batchrun.dispatch.slots import NoSlot, Slots, WorkerSlot
@@ -24,6 +25,7 @@ from batchrun.flow.failure import policy_breach
 _LARGEST_BACKLOG = 4_000  # results handed over and not yet written
 _LONGEST_QUEUE = 2_000  # items queued for lanes; a lane takes at most 256 at a time
 _POLL_SECONDS = 0.05
+_LONGEST_HOLD_SECONDS = 0.05  # all workers together let others have the event loop that often
 
 
 class Dispatcher(Generic[Waiting]):
@@ -37,13 +39,14 @@ class Dispatcher(Generic[Waiting]):
         rooms: where items come from and where results go.
         run: how the items are run.
         counts: the items that ended in earlier runs of the execution and are not run again; null: none.
+        total: items of the execution; those that are not among the feed are left for another run. Null: there are no others.
 
     Attributes:
         counts: items that have ended, in earlier runs or in this one.
         stop_cause: why the dispatcher stopped early; null while it did not.
     """
 
-    def __init__(self, engine: Runner[Waiting], rooms: Rooms, run: Run, counts: Counts | None = None) -> None:
+    def __init__(self, engine: Runner[Waiting], rooms: Rooms, run: Run, counts: Counts | None = None, total: int | None = None) -> None:
         self.counts = replace(counts) if counts is not None else Counts()
         self.stop_cause: Stop | None = None
         self._engine = engine
@@ -52,13 +55,14 @@ class Dispatcher(Generic[Waiting]):
         self._run = run
         self._slots = Slots(run.parallelism)
         self._max_open = self._most_open(run)
+        self._total = total
         self._ended_before = self.counts.ended
+        self._yielded, self._longest_hold_seconds = time.monotonic(), max(_LONGEST_HOLD_SECONDS / run.parallelism, 0.001)
         self._window: deque[Item] = deque()
         self._loading = asyncio.Lock()
         self._exhausted = False
         self._crew = Crew(lambda: engine.send_waiting(is_end=not self._has_items or self._is_stopping()))
-        self._parked = 0  # items of chunks that wait
-        self._submitted = 0
+        self._parked = self._submitted = 0  # items of chunks: those that wait, and all
         self._broken: ExecutionError | None = None  # results cannot be written
         self._unreadable: ExecutionError | None = None  # items cannot be loaded; those at work may end
         self._changed = asyncio.Event()
@@ -135,7 +139,7 @@ class Dispatcher(Generic[Waiting]):
         fault = self._broken or self._unreadable
         if fault is not None:
             raise fault
-        self._judge(at_end=True)
+        self._judge(at_end=self._total in (None, self.counts.processed))
 
     def _grace_is_over(self) -> None:
         self._engine.abandon_all()
@@ -184,6 +188,9 @@ class Dispatcher(Generic[Waiting]):
         try:
             while (item := await self._next_item()) is not None:
                 self._end([await self._engine.run(item, slot)])
+                if time.monotonic() - self._yielded > self._longest_hold_seconds:
+                    self._yielded = time.monotonic()
+                    await asyncio.sleep(0)  # items whose functions never wait would keep everybody else waiting
                 if self._slots.wanted:
                     break  # an item that has waited goes on in this place
         finally:
@@ -291,8 +298,3 @@ class Dispatcher(Generic[Waiting]):
         breach = policy_breach(self._run.failure_policy, failed=self.counts.failed, completed=self.counts.completed, at_end=at_end)
         if breach is not None:
             self.stop(Stop("failure_policy", breach))
-
-
-def unstarted(items: Iterable[Item]) -> list[ItemResult]:
-    """The results of items that were loaded and never started."""
-    return [ItemResult(item, "cancelled", None, None, 0, None, 0.0, ()) for item in items]

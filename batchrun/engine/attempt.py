@@ -16,7 +16,7 @@ from batchrun.engine.deadlines import Deadlines
 from batchrun.engine.failures import is_abort
 from batchrun.engine.item_run import ItemRun
 from batchrun.flow.retry import CallHistory
-from batchrun.workflow.plan import Step
+from batchrun.workflows.plan import Step
 
 _MOST_CANCELLATIONS = 100  # one comes with each turn of the event loop until the call ends; cleaning up takes a few
 
@@ -118,20 +118,35 @@ class Attempt:
         ended: engine clock when it ended, if that was before the item went on.
         chance: draws what a backoff is drawn with.
         cancel_scope: what the call runs in.
+        waits_for: a `call` that is being made, a `resource` before its request is sent, or a `batch` before its call is made.
     """
 
-    __slots__ = ("_deadlines", "_in_doubt", "_run", "_step", "_timer", "began", "cancel_scope", "chance", "ended")
+    __slots__ = (
+        "_deadlines",
+        "_in_doubt",
+        "_put_off_seconds",
+        "_run",
+        "_step",
+        "_timer",
+        "began",
+        "cancel_scope",
+        "chance",
+        "ended",
+        "waits_for",
+    )
 
     def __init__(self, run: ItemRun, step: Step, deadlines: Deadlines) -> None:
         self._run = run
         self._step = step
         self._deadlines = deadlines
         self._in_doubt = False
+        self._put_off_seconds = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self.began = deadlines.clock()
         self.ended: float | None = None
         self.chance: Callable[[], float] = random.random
         self.cancel_scope: anyio.CancelScope | _Unbounded = anyio.CancelScope()
+        self.waits_for = "resource" if step.queues else "call"
         if not step.queues:
             self._arm()
 
@@ -140,6 +155,7 @@ class Attempt:
         now = self._deadlines.clock()
         self._run.excluded += now - self.began
         self.began = now
+        self.waits_for = "call"
         self._in_doubt = in_doubt
         self._arm()
 
@@ -151,6 +167,12 @@ class Attempt:
     def put_off(self, seconds: float) -> None:
         """Put the end of the item's time off: so long it has waited for a call that was not made yet."""
         self._run.excluded += seconds
+
+    def put_off_end(self, seconds: float) -> None:
+        """The end of the item's time has been put off by a part of the call, and so is that of the call."""
+        if self._timer is not None and not self._timer.cancelled():
+            self._put_off_seconds += seconds
+            self._arm(spent_seconds=self._deadlines.clock() - self.began - self._put_off_seconds)
 
     def restart(self) -> None:
         """The item has waited for the call of another one; its own begins now."""
@@ -169,9 +191,9 @@ class Attempt:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _arm(self) -> None:
+    def _arm(self, spent_seconds: float = 0.0) -> None:
         self.end()
-        left = self._deadlines.attempt_seconds(self._run, self._step)
+        left = self._deadlines.attempt_seconds(self._run, self._step, spent_seconds)
         if left is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(loop.time() + left, self.cancel_scope.cancel)
@@ -197,6 +219,7 @@ class SharedAttempt(Attempt):
         self.ended = None
         self.chance = random.random
         self.cancel_scope = _Unbounded()
+        self.waits_for = "batch"
 
     @property
     def ends_in_queue(self) -> bool:
@@ -213,6 +236,7 @@ class SharedAttempt(Attempt):
             self._is_sent = True
             self._run.excluded += max(at - self.began - self._patience_seconds, 0.0)
         self.began = at
+        self.waits_for = "call"
 
     def returned(self, at: float, chance: Callable[[], float]) -> None:
         """The call has ended, for this item for good. Items that fail together are drawn the same backoff: they come back together."""

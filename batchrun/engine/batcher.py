@@ -27,8 +27,8 @@ from batchrun.engine.members import Member, SharedCall
 from batchrun.engine.policy import BudgetUsedUpError
 from batchrun.flow.budget import Spending
 from batchrun.flow.retry import CallHistory
-from batchrun.workflow.plan import Step
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.plan import Step
+from batchrun.workflows.scope import Scope
 
 _SHORTEST_SECONDS = 0.001  # deadlines closer to one another are one
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from batchrun.engine.batcher import Batcher, BatchPorts
-from batchrun.workflow.plan import Plan
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.plan import Plan
+from batchrun.workflows.scope import Scope
 
 
 class BatchSizes(NamedTuple):

@@ -11,7 +11,7 @@ import orjson
 from batchrun.core.protocols import OutputCache
 from batchrun.engine.failures import asked
 from batchrun.engine.faithful import faithful_text
-from batchrun.workflow.plan import Step
+from batchrun.workflows.plan import Step
 
 MISSING: Final = object()
 """What stands for an output that there is not."""

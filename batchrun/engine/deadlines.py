@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from batchrun.core.errors import Timeout
 from batchrun.engine.item_run import ItemRun
-from batchrun.workflow.plan import Step
+from batchrun.workflows.plan import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +26,11 @@ class Deadlines:
     item_timeout_seconds: float | None
     clock: Callable[[], float]
 
-    def attempt_seconds(self, run: ItemRun, step: Step) -> float | None:
-        """What a call that is made now may take; null: as long as it likes."""
+    def attempt_seconds(self, run: ItemRun, step: Step, spent_seconds: float = 0.0) -> float | None:
+        """What a call may still take that has taken `spent_seconds`; null: as long as it likes."""
         left = self._item_seconds(run, self.clock())
-        limits = [limit for limit in (step.timeout_seconds, left) if limit is not None]
+        own = None if step.timeout_seconds is None else step.timeout_seconds - spent_seconds
+        limits = [limit for limit in (own, left) if limit is not None]
         return max(min(limits), 0.0) if limits else None
 
     def item_ends_at(self, run: ItemRun) -> float:

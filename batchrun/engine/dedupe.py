@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from batchrun.engine.attempt import Attempt
 from batchrun.engine.failures import asked
-from batchrun.workflow.plan import Step
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.plan import Step
+from batchrun.workflows.scope import Scope
 
 
 class _Turn(Enum):

@@ -3,41 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import anyio
 
 from batchrun.core.executions import Stop
-from batchrun.core.items import Item, ItemResult
-from batchrun.core.protocols import Slot
+from batchrun.core.items import Item, ItemResult, RestoredItem
+from batchrun.core.protocols import NodeJournal, Slot
 from batchrun.engine.batcher import BatchPorts
 from batchrun.engine.batches import Batches, largest_batch
-from batchrun.engine.calls import Calls
+from batchrun.engine.calls import Calls, Unwatched
 from batchrun.engine.context import CallPorts
 from batchrun.engine.deadlines import Deadlines
+from batchrun.engine.hints import ProcessHint
 from batchrun.engine.item_run import Finished, ItemRun
 from batchrun.engine.keeping import Keeper
-from batchrun.engine.lane import Lane, LaneHooks
+from batchrun.engine.lane_work import LaneWork
 from batchrun.engine.lanes import LanePool
 from batchrun.engine.open_items import Activity, OpenItems
+from batchrun.engine.part_engines import PartEngines
+from batchrun.engine.part_run import positions
 from batchrun.engine.policy import CallPolicy
 from batchrun.engine.restoring import Restorer
 from batchrun.engine.settings import EngineSettings
+from batchrun.engine.settling import Settling
 from batchrun.engine.sharing import SharingPorts
 from batchrun.engine.threads import Threads
 from batchrun.engine.together import together
-from batchrun.workflow.plan import Plan, Stage, Step
+from batchrun.workflows.plan import Plan, Stage, Step
 
 __all__ = ["Engine", "EngineSettings"]
-
-T = TypeVar("T")
 
 
 class Engine:
@@ -55,36 +56,39 @@ class Engine:
         self._deadlines = Deadlines(item_timeout_seconds=settings.run.item_timeout_seconds, clock=clock)
         self._restorer = Restorer(plan, settings.stale, settings.recording)
         self._on_stop = on_stop
-        self._is_stopping = False  # nothing may begin any more
         self._most_abandoned = max(8, settings.run.parallelism)
         self._bits = [sum(step.bit for step in stage.steps) for stage in plan.stages]
         self._stack = AsyncExitStack()
         self._lanes: LanePool | None = None
-        self._on_finished: Callable[[Finished], None] = lambda _finished: None
         self._stopping = asyncio.Event()
+        self.names: Sequence[int] = []
+        self._part_names = settings.part_names if settings.part_names is not None else []
+        self._parallelism = settings.run.parallelism
+        self._parts: PartEngines[Engine] = PartEngines(self._part_engine, settings.journal, self._catch_up)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             for lifespan in self.plan.lifespans:
                 await stack.enter_async_context(lifespan())
             self._stack = stack.pop_all()
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
-        self._clock_offset = self._loop.time() - self._clock()
+        self._clock_offset = asyncio.get_running_loop().time() - self._clock()
         self._threads = Threads(self._stop_if_stuck)
         keeper = self._keeper()
         policy = self._policy(keeper)
         ports = BatchPorts(limits=policy.limits, clock=self._clock, on_abandoned=self._stop_if_stuck)
         self.batches = Batches(self.plan, self._settings.run.parallelism, ports)
-        self._calls = Calls(replace(policy, batched=self.batches.calls))
-        hooks = LaneHooks(
-            work=self._work, finished=self._chunk_finished, is_late=self._is_late, abandoned=self._abandoned, clock=self._clock
-        )
-        self._lanes = LanePool(self._settings.run.parallelism, hooks)
+        self._settling = Settling(replace(policy, batched=self.batches.calls))
+        self._calls = Calls(self._settling)
+        self._work = LaneWork(self._calls, self._settling, self._abandoned)
+        hint, slots = ProcessHint(self._settings.on_note), self._settings.lane_slots
+        self._lanes = LanePool(self._settings.run.parallelism, self._work.hooks, hint, slots)
         self._open = OpenItems(self.plan, self._lanes, keeper)
+        self._keep = keeper.keep if keeper is not None else lambda _runs: None
+        self.names = positions(self.plan, self._settings.prefix, self._part_names)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._parts.close()
         self._open.close()
         self.lanes.close()
         await self._threads.close()
@@ -99,9 +103,15 @@ class Engine:
         return self._lanes
 
     @property
+    def is_in_lanes(self) -> bool:
+        """Whether anything is queued or at work in a lane."""
+        return self.lanes.is_busy or self._parts.is_in_lanes
+
+    @property
     def abandoned_count(self) -> int:
         """Threads of calls that were given up and have still not come back."""
-        return self.lanes.abandoned_count + self.batches.abandoned_count + self._threads.abandoned_count
+        own = self.lanes.abandoned_count + self.batches.abandoned_count + self._threads.abandoned_count
+        return own + self._parts.abandoned_count
 
     @property
     def largest_batch(self) -> int:
@@ -110,7 +120,7 @@ class Engine:
 
     def submit(self, items: Sequence[Item], on_finished: Callable[[Finished], None]) -> None:
         """Run items of a plan that is one stretch, in chunks. `on_finished` is called on the event loop."""
-        self._on_finished = on_finished
+        self._work.on_finished = on_finished
         count, is_new = len(self.plan.steps), self._settings.restored is None
         self.lanes.submit([ItemRun(item, count) if is_new else self._run_of(item) for item in items])
 
@@ -124,6 +134,14 @@ class Engine:
 
     async def finish(self, run: ItemRun, slot: Slot) -> ItemResult:
         """Run an item from where it is to its end; it gives `slot` back while it waits."""
+        try:
+            return self._settling.result(await self.drive(run, slot))
+        except asyncio.CancelledError:
+            # The grace period is over. What the item has done so far still becomes its row; a lane may still be at it.
+            return self._cancelled(run.left())
+
+    async def drive(self, run: ItemRun, slot: Slot) -> ItemRun:
+        """The same, without a result. Returns what has come to the end in place of `run`."""
         if not run.has_begun:
             run.started = self._clock()
         self._open.add(run)
@@ -131,20 +149,33 @@ class Engine:
         try:
             while True:
                 if run.wait_seconds is not None and not await self._waited(run, slot):
-                    return self._cancelled(run)
+                    run.status, run.error = "cancelled", None
+                    return run
                 run = await self._advance(run)
                 if run.wait_seconds is None or run.status is not None:
-                    return self._calls.result(run)
-        except asyncio.CancelledError:
-            # The grace period is over. What the item has done so far still becomes its row; a lane may still be at it.
-            return self._cancelled(run.fork())
+                    return run
         finally:
             self._open.remove(run)
 
+    def run_here(self, run: ItemRun) -> None:
+        """Run an item of a plan that is one stretch, in this lane thread, to its end or until it must wait."""
+        run.wait_seconds = None
+        self._calls.run_stretch(run, Unwatched())
+
+    def keep(self, runs: Iterable[ItemRun]) -> None:
+        """Hand over what nodes of runs have come to."""
+        self._keep(runs)
+
+    def restore(self, run: ItemRun, restored: RestoredItem) -> None:
+        """Have a part take over what is kept of it."""
+        self._restorer.restore(run, restored)
+
     def resize(self, parallelism: int) -> None:
         """Let more or fewer functions run in lanes at once, from now on; calls in flight go on."""
+        self._parallelism = parallelism
         self.lanes.resize(parallelism)
         self.batches.resize(parallelism)
+        self._parts.each(lambda engine: engine.resize(parallelism))
 
     def activity(self) -> Activity:
         """What the items that have begun are doing."""
@@ -153,21 +184,39 @@ class Engine:
     def send_waiting(self, *, is_end: bool) -> None:
         """All open items wait, and no other can begin, now or (`is_end`) ever: let none wait for others that cannot come."""
         self.batches.send_waiting(is_end=is_end)
+        self._parts.each(lambda engine: engine.send_waiting(is_end=is_end))
 
     def stop_waiting(self) -> None:
         """Let items that wait for another attempt end as cancelled."""
-        self._is_stopping = True
+        self._work.is_stopping = True
         self._stopping.set()
+        self._parts.each(Engine.stop_waiting)
 
     def abandon_all(self) -> None:
         """Let items that run in lanes end as cancelled, whether their calls return or not."""
         self.stop_waiting()
         self._calls.is_over = True
         self.lanes.abandon_all()
+        self._parts.each(Engine.abandon_all)
+
+    def _part_engine(self, plan: Plan, step: Step, journal: NodeJournal | None) -> Engine:
+        """The engine of a plan that calls of a node run as part of theirs."""
+        settings = self._settings._replace(
+            journal=journal, restored=None, stale=frozenset(), prefix=f"{self._settings.prefix}{step.id}.", part_names=self._part_names
+        )
+        return Engine(plan, settings, on_stop=self._stop_by_call, clock=self._clock)
+
+    def _catch_up(self, engine: Engine) -> None:
+        """Tell an engine of parts, which begins in the middle of the run, what the others know."""
+        engine.resize(self._parallelism)
+        if self._stopping.is_set():
+            engine.stop_waiting()
+        if self._calls.is_over:
+            engine.abandon_all()
 
     def _keeper(self) -> Keeper | None:
         journal, has_records = self._settings.journal, self._settings.recording != "none"
-        on_note = partial(self._on_loop, self._settings.on_note)
+        on_note = partial(self._parts.on_loop, self._settings.on_note)
         return None if journal is None else Keeper(self.plan.steps, journal, has_records=has_records, on_note=on_note)
 
     def _policy(self, keeper: Keeper | None) -> CallPolicy:
@@ -180,19 +229,15 @@ class Engine:
             keeper=keeper,
             on_stop=self._stop_by_call,
             threads=self._threads,
-            sharing=SharingPorts(settings.cache, self._clock, partial(self._on_loop, settings.on_note)),
+            parts=self._parts,
+            prefix=settings.prefix,
+            sharing=SharingPorts(settings.cache, self._clock, partial(self._parts.on_loop, settings.on_note)),
+            on_sent_back=settings.on_sent_back,
         )
 
     def _stop_by_call(self, cause: Stop) -> None:
-        self._is_stopping = True  # at once, for what is queued in the same lane
-        self._on_loop(self._on_stop, cause)
-
-    def _on_loop(self, function: Callable[[T], object], argument: T) -> None:
-        if threading.get_ident() == self._thread:
-            function(argument)
-        else:
-            with suppress(RuntimeError):  # the loop is closed: the execution ended without this lane
-                self._loop.call_soon_threadsafe(function, argument)
+        self._work.is_stopping = True  # at once, for what is queued in the same lane
+        self._parts.on_loop(self._on_stop, cause)
 
     def _run_of(self, item: Item) -> ItemRun:
         restored = self._settings.restored(item.ordinal) if self._settings.restored is not None else None
@@ -225,7 +270,9 @@ class Engine:
 
     async def _wait_stage(self, run: ItemRun, stage: Stage) -> None:
         calls = self._calls
-        ready = [step for step in stage.steps if not run.done & step.bit and not (step.conditional and calls.is_skipped(run, step))]
+        ready = [
+            step for step in stage.steps if not run.done & step.bit and not (step.conditional and self._settling.is_skipped(run, step))
+        ]
         if run.wait_seconds is not None or run.status is not None:
             return
         if len(ready) == 1:
@@ -233,45 +280,9 @@ class Engine:
         elif ready:
             await together(calls.call_waiting, run, ready, self._settings.run.max_parallel_nodes)
 
-    def _work(self, run: ItemRun, lane: Lane) -> None:
-        """In a lane thread: run the item's stretch, and finish it when that was all."""
-        if self._is_stopping and (self._calls.is_over or not run.has_begun):
-            run.status = "cancelled"
-        elif not run.has_begun:
-            run.started = self._clock()
-            self._calls.run_stretch(run, lane)
-        elif self._deadlines.leaves_time_after(run, 0):
-            self._calls.run_stretch(run, lane)
-        else:
-            self._calls.settle_queued(run)
-        if run.waiter is None and run.wait_seconds is None and not lane.abandoned:
-            run.result = self._calls.result(run)
-
-    def _chunk_finished(self, runs: Iterable[ItemRun]) -> None:
-        finished = Finished([], [])
-        for run in runs:
-            if run.wait_seconds is not None:
-                finished.waiting.append(run)
-            else:
-                finished.results.append(run.result or self._calls.result(run))
-        self._on_finished(finished)
-
-    def _is_late(self, run: ItemRun, step: Step | None, began: float) -> bool:
-        return self._calls.is_over or self._deadlines.is_late(run, step, began)
-
-    def _abandoned(self, run: ItemRun, step: Step | None, began: float) -> ItemRun:
-        """Settle an item whose call is past its deadline; the thread keeps the old one and can do it no harm."""
-        successor = run.fork()
-        if not successor.goes_on:  # its call failed at the last moment
-            return successor
-        if step is None or self._calls.is_over:  # without a step, it was taken away before the first call of its lane
-            successor.status = "cancelled"
-            return successor
-        successor.undo(step)
-        self._calls.settle_failure(successor, step, self._deadlines.timeout(successor, step, began), began, None)
+    def _abandoned(self, successor: ItemRun, step: Step) -> None:
         self._stop_if_stuck(step)
         self._open.replace(successor)
-        return successor
 
     def _stop_if_stuck(self, step: Step) -> None:
         if self.abandoned_count > self._most_abandoned and not self._calls.is_over:
@@ -280,4 +291,4 @@ class Engine:
 
     def _cancelled(self, run: ItemRun) -> ItemResult:
         run.status, run.error = "cancelled", None
-        return self._calls.result(run)
+        return self._settling.result(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import traceback
 from collections.abc import Callable
@@ -15,20 +16,20 @@ from batchrun.flow.retry import is_retryable
 T = TypeVar("T")
 
 _FOLDER = str(Path(__file__).parent)
+_PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 _MESSAGE_CHARS = 4_000
 _TRACEBACK_CHARS = 12_000
 
 
 def error_record(error: BaseException, node_id: str | None) -> ErrorRecord:
     """The record of an exception that was raised below a function of the engine. Never raises, whatever the exception is like."""
-    frames = list(dropwhile(_is_ours, traceback.extract_tb(error.__traceback__)))
     return ErrorRecord(
         type=type(error).__name__,
         message=message_of(error),
         node_id=node_id,
         retryable=asked(lambda: is_retryable(error), default=False),
         http_status=asked(lambda: _http_status(error), default=None),
-        traceback=_clean("".join(traceback.format_list(frames))[-_TRACEBACK_CHARS:]) if frames else None,
+        traceback=_traceback(error),
     )
 
 
@@ -55,6 +56,15 @@ def asked(question: Callable[[], T], default: T) -> T:
         if is_abort(second):
             raise
         return default
+
+
+def _traceback(error: BaseException) -> str | None:
+    text = asked(lambda: getattr(error, "remote_traceback", None), default=None)
+    if not isinstance(text, str):
+        frames = list(dropwhile(_is_ours, traceback.extract_tb(error.__traceback__)))
+        is_own = all(frame.filename.startswith(_PACKAGE) for frame in frames)  # its message says all that people can use
+        text = "" if is_own else "".join(traceback.format_list(frames))
+    return _clean(text[-_TRACEBACK_CHARS:]) if text else None
 
 
 def _http_status(error: BaseException) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from batchrun.workflow.encoding import encode
+from batchrun.workflows.encoding import encode
 
 
 def faithful_text(value: Any, restore: Callable[[Any], Any], text: bytes | None = None) -> bytes | None:

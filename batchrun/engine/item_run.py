@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from batchrun.core.errors import ErrorRecord
 from batchrun.core.items import Item, ItemResult, ItemStatus, NodeRecord
 from batchrun.engine.context import CallContext, Trace
 from batchrun.flow.retry import CallHistory
-from batchrun.workflow.plan import Step
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.plan import Step
+from batchrun.workflows.scope import Scope
+
+if TYPE_CHECKING:
+    from batchrun.engine.part_run import KeptPart
+    from batchrun.engine.parts import CallParts
 
 
 class ItemRun(Scope):
@@ -25,6 +29,7 @@ class ItemRun(Scope):
         skipped: nodes that were skipped, as bits.
         failed: nodes that failed and did not end the item, as bits.
         kept: nodes that ended and were handed to the journal, as bits.
+        has_waited: an earlier run left it where it waits for a person, who has not decided yet.
         stage: position of the stage the item is in.
         attempts: 1 + times the item was sent back by `retry`, those of earlier runs included.
         generation: how often the item was chosen by a retry of the execution.
@@ -38,6 +43,10 @@ class ItemRun(Scope):
         status: set when the item has ended early: failed or cancelled.
         error: why it failed.
         result: the finished result, once a lane has made it.
+        path: of a part of a call: names it within its item; else empty.
+        call_parts: what nodes with parts have come to, by node position.
+        kept_parts: where parts go on that an earlier run of the execution began.
+        successor: what goes on in its place, since its lane was abandoned.
         waiter: told when a lane is done with the item; null when the item was submitted in a chunk.
     """
 
@@ -49,6 +58,7 @@ class ItemRun(Scope):
     skipped = 0
     failed = 0
     kept = 0
+    has_waited = False
     stage = 0
     attempts = 1
     generation = 0
@@ -62,6 +72,10 @@ class ItemRun(Scope):
     status: ItemStatus | None = None
     error: ErrorRecord | None = None
     result: ItemResult | None = None
+    path = ""
+    call_parts: Mapping[int, CallParts] = MappingProxyType({})
+    kept_parts: Mapping[str, KeptPart] = MappingProxyType({})
+    successor: ItemRun | None = None
     waiter: asyncio.Future[ItemRun] | None = None
 
     def __init__(self, source: Item, node_count: int) -> None:
@@ -109,6 +123,9 @@ class ItemRun(Scope):
         self.skipped |= step.bit
         self.done |= step.bit
 
+    def fails(self, error: BaseException | None) -> None:
+        """A node has failed it with this exception."""
+
     def undo(self, step: Step) -> None:
         """Forget how a node ended."""
         for name in ("done", "kept", "failed", "skipped"):
@@ -138,11 +155,23 @@ class ItemRun(Scope):
 
     def fork(self) -> ItemRun:
         """A copy that shares nothing that changes: what an abandoned thread still does must not show."""
-        copy = ItemRun(self.source, 0)
+        copy = type(self).__new__(type(self))
         vars(copy).update(vars(self))
         copy.outputs = list(self.outputs)
         copy.records = list(self.records)
+        if self.call_parts:
+            copy.call_parts = {position: parts.fork(copy) for position, parts in self.call_parts.items()}
         return copy
+
+    def left(self) -> ItemRun:
+        """What goes on in its place once nobody waits for it any more: a copy if a lane may still be at work on it."""
+        run: ItemRun = self
+        while run.successor is not None:
+            run = run.successor
+        if run.waiter is not None:
+            run = run.fork()
+            run.waiter = None
+        return run
 
 
 class Finished(NamedTuple):

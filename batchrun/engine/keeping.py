@@ -11,8 +11,8 @@ from batchrun.core.protocols import NodeJournal
 from batchrun.engine.failures import asked
 from batchrun.engine.faithful import faithful_text
 from batchrun.engine.item_run import ItemRun
-from batchrun.workflow.encoding import encode
-from batchrun.workflow.plan import Step
+from batchrun.workflows.encoding import encode
+from batchrun.workflows.plan import Step
 
 
 class Keeper:
@@ -34,13 +34,22 @@ class Keeper:
 
     def keep(self, runs: Iterable[ItemRun]) -> None:
         """Hand over what ended since the last time."""
-        kept = [node for run in runs for node in self._ended(run)]
+        kept: list[KeptNode] = []
+        for run in runs:
+            kept += self._ended(run)
+            for parts in list(run.call_parts.values()):
+                parts.keep()
         if kept:
             self._journal.keep(kept)
 
     def keep_attempts(self, run: ItemRun, step: Step) -> None:
         """Hand over that an item was sent back by a node, so that the attempt is not given out anew, and what ended before."""
         self._journal.keep([*self._ended(run), open_node(run, step)])
+
+    def keep_waiting(self, run: ItemRun, step: Step, record: NodeRecord) -> None:
+        """Hand over that a node waits for a person, with what is shown to him, and what ended before."""
+        waiting = open_node(run, step)._replace(node_attempts=0, record=record, output=record[6], checkpoint=None)
+        self._journal.keep([*self._ended(run), waiting])
 
     def _ended(self, run: ItemRun) -> list[KeptNode]:
         new = run.done & ~run.kept
@@ -108,7 +117,10 @@ def blank_record(run: ItemRun, step: Step) -> NodeRecord:
 
 def with_outputs(run: ItemRun, steps: Iterable[Step]) -> list[NodeRecord]:
     """The records of a failed item: they show the outputs its nodes had, whatever is recorded otherwise."""
-    records = {record[0]: record for record in run.records}
+    # Parts of calls, which have positions below 0, may have run more than once.
+    records: dict[object, NodeRecord] = {
+        (record[0] if record[0] >= 0 else ("part", number)): record for number, record in enumerate(run.records)
+    }
     for step in steps:
         if not run.done & step.bit or run.skipped & step.bit:
             continue
@@ -120,3 +132,8 @@ def with_outputs(run: ItemRun, steps: Iterable[Step]) -> list[NodeRecord]:
         if text is not None:
             records[step.position] = (*record[:6], text, *record[7:])
     return list(records.values())
+
+
+def not_waiting(records: list[NodeRecord]) -> list[NodeRecord]:
+    """The records of an item that does not wait for a person, whatever one of its nodes wanted to ask."""
+    return [(each[0], "cancelled", *each[2:]) if each[1] == "waiting" else each for each in records]

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
+from typing import Protocol
 
 from batchrun.engine.item_run import ItemRun
-from batchrun.workflow.plan import Step
+from batchrun.engine.part_run import PartRun
+from batchrun.workflows.plan import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +23,7 @@ class LaneHooks:
         work: runs an item's stretch; in the lane thread.
         finished: takes items submitted in chunks, done; on the event loop.
         is_late: whether the call of an item, begun then, is past its deadline.
+        given_up: told of an item that nobody waits for any more, and of the node whose call its lane is in.
         abandoned: settles an item whose call was abandoned and gives back what goes on in its place.
         clock: seconds; never goes back.
     """
@@ -30,6 +33,14 @@ class LaneHooks:
     is_late: Callable[[ItemRun, Step | None, float], bool]
     abandoned: Callable[[ItemRun, Step | None, float], ItemRun]
     clock: Callable[[], float]
+    given_up: Callable[[ItemRun, Step], None] = lambda _run, _step: None
+
+
+class LaneSlots(Protocol):
+    """Where lanes mark what they are at, for whoever looks when they do not come back."""
+
+    def take(self) -> memoryview:
+        """A slot for one more lane, which takes one number."""
 
 
 class Lane:
@@ -41,6 +52,7 @@ class Lane:
     __slots__ = (
         "_hooks",
         "_notify",
+        "_slot",
         "_wake",
         "abandoned",
         "began",
@@ -55,9 +67,10 @@ class Lane:
         "thread",
     )
 
-    def __init__(self, number: int, hooks: LaneHooks, notify: Callable[[Lane], None]) -> None:
+    def __init__(self, number: int, hooks: LaneHooks, notify: Callable[[Lane], None], slot: memoryview | None = None) -> None:
         self._hooks = hooks
         self._notify = notify
+        self._slot = slot  # takes the ordinal of each item that is begun
         self._wake: SimpleQueue[bool] = SimpleQueue()
         self.held = 0  # items given and not yet taken back or collected; only the event loop counts
         self.inbox: deque[ItemRun] = deque()
@@ -87,6 +100,23 @@ class Lane:
         """Take the items out that the thread has not begun."""
         return self._taken(self.inbox)
 
+    def withdraw(self, run: ItemRun) -> bool:
+        """Take one of these items out. Returns whether it was there."""
+        try:
+            self.inbox.remove(run)
+        except ValueError:
+            return False
+        self.held -= 1
+        return True
+
+    def leave(self, run: ItemRun) -> bool:
+        """Take the item away that the thread is at work on. Returns whether it was this one."""
+        try:
+            self.current.remove(run)
+        except ValueError:
+            return False
+        return True
+
     def collect(self) -> list[ItemRun]:
         """Take the items out that are done."""
         return self._taken(self.finished)
@@ -106,7 +136,7 @@ class Lane:
 
     def _main(self) -> None:
         inbox, finished = self.inbox, self.finished
-        work, clock = self._hooks.work, self._hooks.clock
+        work, clock, slot = self._hooks.work, self._hooks.clock, self._slot
         while True:
             try:
                 run = inbox.popleft()
@@ -120,6 +150,8 @@ class Lane:
                 self.chunk_began = clock()
             self.began = math.inf  # else the item would look as old as the last call of this lane until its own begins
             self.current = current = [run]
+            if slot is not None:
+                slot[0] = _whole(run).source.ordinal if run.path else run.source.ordinal
             work(run, self)
             try:
                 current.pop()
@@ -128,3 +160,10 @@ class Lane:
             finished.append(run)
             if len(finished) >= self.chunk:
                 self._notify(self)
+
+
+def _whole(run: ItemRun) -> ItemRun:
+    """The item that a part belongs to."""
+    while isinstance(run, PartRun):
+        run = run.parent
+    return run

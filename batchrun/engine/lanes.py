@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Iterable
 from threading import Thread
 
+from batchrun.engine.hints import ProcessHint
 from batchrun.engine.item_run import ItemRun
-from batchrun.engine.lane import Lane, LaneHooks
-from batchrun.workflow.plan import Step
+from batchrun.engine.lane import Lane, LaneHooks, LaneSlots
+from batchrun.workflows.plan import Step
 
 _CHUNK_SECONDS = 0.005
 _LARGEST_CHUNK = 256
@@ -29,9 +30,11 @@ _BLOCKING_SECONDS = 0.0002
 class LanePool:
     """The lanes of one execution. All methods are called on the event loop."""
 
-    def __init__(self, max_lanes: int, hooks: LaneHooks) -> None:
+    def __init__(self, max_lanes: int, hooks: LaneHooks, hint: ProcessHint | None = None, slots: LaneSlots | None = None) -> None:
         self._max_lanes = max_lanes
         self._hooks = hooks
+        self._hint = hint
+        self._slots = slots
         self._loop = asyncio.get_running_loop()
         self._lanes: list[Lane] = []
         self._pending: deque[ItemRun] = deque()  # items that have not begun
@@ -86,7 +89,11 @@ class LanePool:
         run.waiter = waiter
         self._returning.append(run)
         self._start()
-        return await waiter
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            self._give_up(run)
+            raise
 
     def withdraw(self) -> list[ItemRun]:
         """Take back the items that have not begun."""
@@ -136,7 +143,8 @@ class LanePool:
     def _add_lanes(self, count: int) -> None:
         for _ in range(min(count, self._max_lanes - len(self._lanes))):
             self._started += 1
-            self._lanes.append(Lane(self._started, self._hooks, self._notify))
+            slot = self._slots.take() if self._slots is not None else None
+            self._lanes.append(Lane(self._started, self._hooks, self._notify, slot))
         self._assign()
 
     def _dismiss(self) -> None:
@@ -198,8 +206,11 @@ class LanePool:
         unless all lanes are stuck in longer ones.
         """
         wall, processor = time.monotonic(), time.process_time()
-        use = (processor - self._measured[1]) / max(wall - self._measured[0], 1e-9)
+        seconds = max(wall - self._measured[0], 1e-9)
+        use = (processor - self._measured[1]) / seconds
         self._measured = (wall, processor)
+        if self._hint is not None and not self._abandoned:
+            self._hint.saw(seconds, use, self._item_seconds, [lane.step for lane in self._lanes if lane.step and lane.current])
         if not (self._pending or self._returning) or any(lane.is_idle for lane in self._lanes[: self._max_lanes]):
             return
         if use - self.abandoned_count > _BUSY_PROCESSOR_RATIO:  # what an abandoned call burns must not hold up the others
@@ -207,16 +218,32 @@ class LanePool:
         if self._item_seconds > _BLOCKING_SECONDS or all(lane.is_stuck for lane in self._lanes):
             self._add_lanes(max(1, len(self._lanes)))
 
-    def _abandon(self, lane: Lane, current: list[ItemRun], step: Step | None, began: float) -> None:
-        try:
-            run = current.pop()
-        except IndexError:  # it ended at the last moment
-            return
+    def _give_up(self, run: ItemRun) -> None:
+        """Nobody waits for an item any more: it must not begin, and a lane that is in a call of it is left to itself."""
+        while run.successor is not None:
+            run = run.successor
+        if run in self._returning:
+            self._returning.remove(run)
+        for lane in list(self._lanes):
+            if not lane.withdraw(run) and lane.leave(run):
+                self._dispose(lane)
+                if lane.step is not None:
+                    self._hooks.given_up(run, lane.step)
+        self._start()
+
+    def _dispose(self, lane: Lane) -> None:
         lane.abandoned = True
         self._lanes.remove(lane)
         self._put_back(lane.take_back())
         self._collect(lane)
         self._abandoned.append(lane.thread)
+
+    def _abandon(self, lane: Lane, current: list[ItemRun], step: Step | None, began: float) -> None:
+        try:
+            run = current.pop()
+        except IndexError:  # it ended at the last moment
+            return
+        self._dispose(lane)
         waiter, run.waiter = run.waiter, None
         successor = self._hooks.abandoned(run, step, began)
         if successor.goes_on:

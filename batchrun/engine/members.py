@@ -8,7 +8,7 @@ from typing import Any
 
 from batchrun.engine.attempt import SharedAttempt, SharedError
 from batchrun.engine.batch_calls import RunningCall
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.scope import Scope
 
 
 class Member:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from batchrun.engine.item_run import ItemRun
 from batchrun.engine.keeping import Keeper
 from batchrun.engine.lanes import LanePool
-from batchrun.workflow.plan import Plan
+from batchrun.workflows.plan import Plan
 
 _KEEPING_SECONDS = 0.1
 
@@ -23,7 +23,8 @@ class Activity(NamedTuple):
 
     Attributes:
         nodes: how many are at each node, by its id; an item counts for the first node that it is at.
-        waiting_for: how many wait for a `call` to return, for a `lane` to be free, or for their `backoff` to pass.
+        waiting_for: how many wait for a `call` to return, for a `lane` to be free, for their `backoff` to pass, for their turn at a
+            `resource`, or in a `batch` for others to join. An item with several calls at once counts as in a call.
     """
 
     nodes: dict[str, int]
@@ -80,13 +81,14 @@ class OpenItems:
         in_lanes = {run.source.ordinal: run for run in self._lanes.current}
         node_at = cache(self._node_at)  # items may be many, the places they are at are few
         nodes = Counter[str]()
-        waiting_for = Counter(call=0, lane=0, backoff=0)
+        waiting_for = Counter(call=0, lane=0, backoff=0, resource=0, batch=0)
         for ordinal, run in {**in_lanes, **self._runs}.items():
             node_id = node_at(run.stage, run.done)
             if node_id is not None:
                 nodes[node_id] += 1
                 is_queued = run.waiter is not None and ordinal not in in_lanes
-                waiting_for["backoff" if ordinal in self._backing_off else "lane" if is_queued else "call"] += 1
+                at_call = run.sharing.waits_for if run.sharing is not None else "call"
+                waiting_for["backoff" if ordinal in self._backing_off else "lane" if is_queued else at_call] += 1
         return Activity(dict(nodes), dict(waiting_for))
 
     def close(self) -> None:

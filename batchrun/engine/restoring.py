@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,8 +14,9 @@ from batchrun.engine.context import Trace
 from batchrun.engine.failures import asked
 from batchrun.engine.item_run import ItemRun
 from batchrun.engine.keeping import restorer
+from batchrun.engine.part_run import kept_parts
 from batchrun.flow.retry import CallHistory
-from batchrun.workflow.plan import Plan, Step
+from batchrun.workflows.plan import Plan, Step
 
 _NOTHING = object()
 
@@ -43,6 +44,11 @@ class Restorer:
     def run_of(self, item: Item, restored: RestoredItem) -> ItemRun:
         """A run that has done what is kept of the item, as far as it still holds."""
         run = ItemRun(item, self._count)
+        self.restore(run, restored)
+        return run
+
+    def restore(self, run: ItemRun, restored: RestoredItem) -> None:
+        """Have a run that has not begun take over what is kept of it, as far as it still holds."""
         run.attempts, run.generation = restored.attempts, restored.generation
         earlier, epochs, outdated = Counter[int](), Counter[str](), self._edited_bits
         for step, node in self._kept(restored):
@@ -54,6 +60,7 @@ class Restorer:
             elif node.record is not None:
                 self._take_over(run, step, node.record, node.output)
                 epochs[step.id] = node.epoch if run.done & step.bit else 0
+                run.has_waited = run.has_waited or node.record[1] == "waiting"
             else:
                 run.calls = {**(run.calls or {}), step.position: CallHistory(attempts=node.node_attempts)}
                 if node.checkpoint is not None:
@@ -63,7 +70,19 @@ class Restorer:
         if earlier.total():
             run.earlier = earlier
             run.calls = run.calls or {}  # else the attempts of a first call would not be looked up
-        return run
+        parts = [node for node in restored.nodes if "/" in node.node_id]
+        if parts:
+            holding = [node for node in parts if self._holds(node, run, outdated, epochs)]
+            run.kept_parts = kept_parts(holding)
+            run.has_waited = run.has_waited or any(node.record is not None and node.record[1] == "waiting" for node in holding)
+
+    def _holds(self, node: KeptNode, run: ItemRun, outdated: int, epochs: Mapping[str, int]) -> bool:
+        """Whether what is kept of a part of a call was made from what there is now."""
+        id = node.node_id.partition("/")[0]
+        step = next((step for step in self._steps if step.id == id), None)
+        if step is None or run.done & step.bit or outdated & (step.bit | step.upstream):
+            return False
+        return all(epochs.get(source, 0) <= node.epoch for source in self._upstream[id])
 
     def _kept(self, restored: RestoredItem) -> Iterator[tuple[Step, KeptNode]]:
         nodes = {node.node_id: node for node in restored.nodes}

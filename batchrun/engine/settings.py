@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from batchrun.core.events import SentBack
 from batchrun.core.items import RestoredItem
 from batchrun.core.job import Run
 from batchrun.core.protocols import NodeJournal, OutputCache
+from batchrun.engine.lane import LaneSlots
 from batchrun.flow.budget import Spending
 
 
@@ -24,6 +26,10 @@ class EngineSettings(NamedTuple):
         spending: counts calls and what they use against the budget.
         on_note: called with a line for people, on the event loop.
         cache: keeps outputs for other calls; null: nothing is kept for them.
+        prefix: goes before the ids of the nodes, when they belong to parts of calls of another node.
+        part_names: takes id and type of each node of a part; the record of the n-th has the position -1 - n.
+        lane_slots: where lanes mark the items they begin; null: nobody asks.
+        on_sent_back: is told of each call that failed and will be made again; from any thread. Null: nobody wants to know.
     """
 
     execution_id: str
@@ -35,3 +41,7 @@ class EngineSettings(NamedTuple):
     spending: Spending | None = None
     on_note: Callable[[str], None] = lambda _line: None
     cache: OutputCache | None = None
+    prefix: str = ""
+    part_names: list[tuple[str, str]] | None = None
+    lane_slots: LaneSlots | None = None
+    on_sent_back: Callable[[SentBack], None] | None = None

@@ -13,8 +13,8 @@ from batchrun.engine.caching import MISSING, KeptOutputs
 from batchrun.engine.canonical import canonical
 from batchrun.engine.dedupe import Dedupe
 from batchrun.engine.failures import asked
-from batchrun.workflow.plan import Step
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.plan import Step
+from batchrun.workflows.scope import Scope
 
 _TURN_SECONDS = 0.005
 _FORMAT = b"1"  # another one when outputs of the same nodes for the same inputs are to be others from now on

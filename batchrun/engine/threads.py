@@ -9,8 +9,8 @@ from typing import Any
 
 from batchrun.engine.attempt import Outcome, SharedError
 from batchrun.engine.batch_calls import ThreadCalls
-from batchrun.workflow.plan import Step
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.plan import Step
+from batchrun.workflows.scope import Scope
 
 
 class Threads:

@@ -9,8 +9,8 @@ import anyio
 
 from batchrun.core.protocols import Slot
 from batchrun.engine.item_run import ItemRun
-from batchrun.workflow.plan import Step
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.plan import Step
+from batchrun.workflows.scope import Scope
 
 
 async def together(call: Callable[[ItemRun, Step, Scope], Awaitable[None]], run: ItemRun, steps: Sequence[Step], most: int | None) -> None:
@@ -62,6 +62,11 @@ class SharedSlot:
                     parking, self._parking = self._parking, None
                     if parking is not None:
                         await parking.__aexit__(None, None, None)
+
+    def join(self, users: int) -> None:
+        """More nodes run."""
+        self._users += users
+        self._at_work += users
 
     async def leave(self) -> None:
         """A node has ended."""

@@ -1,22 +1,31 @@
 """The composition root: the only room that knows all others. It prepares a job and runs it."""
 
+from batchrun.execution.held import end_when_held, why_held
 from batchrun.execution.opening import submitted
 from batchrun.execution.prepare import Prepared, prepare
 from batchrun.execution.record import Record
-from batchrun.execution.resume import Earlier, NothingToRetry, Retry, job_of, reopen
+from batchrun.execution.registry import Registry
+from batchrun.execution.resume import Earlier, NothingToRetry, Retry, home_of, job_of, reopen, reopen_dataset
 from batchrun.execution.run import ExecutionRun
 from batchrun.execution.summary import Outcome
+from batchrun.execution.telling import Listener
 
 __all__ = [
     "Earlier",
     "ExecutionRun",
+    "Listener",
     "NothingToRetry",
     "Outcome",
     "Prepared",
     "Record",
+    "Registry",
     "Retry",
+    "end_when_held",
+    "home_of",
     "job_of",
     "prepare",
     "reopen",
+    "reopen_dataset",
     "submitted",
+    "why_held",
 ]

@@ -9,7 +9,7 @@ from batchrun.core.errors import ExecutionError
 from batchrun.core.protocols import OutputCache
 from batchrun.execution.record import Record
 from batchrun.store import Cache
-from batchrun.workflow.plan import Plan
+from batchrun.workflows.plan import Plan
 
 
 @contextmanager

@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
 
 import orjson
 
 from batchrun.results import atomic_json
 from batchrun.results.files import discard, explained
 
-RequestKind: TypeAlias = Literal["pause", "cancel", "tune"]
+RequestKind: TypeAlias = Literal["pause", "cancel", "tune", "decide"]
 
+_KINDS = get_args(RequestKind)
 _LARGEST_BYTES = 2**20
 
 
@@ -26,10 +27,10 @@ class Request(NamedTuple):
     """What is asked of a running execution.
 
     Attributes:
-        kind: stop it, resumable; stop it for good; or change limits of it.
+        kind: stop it, resumable; stop it for good; change limits of it; or let items go on that wait for a person.
         by: who asks, for people.
         at: when it was asked.
-        settings: for `tune`: the fields that change, as overrides.
+        settings: for `tune`: the fields that change, as overrides; for `decide`: what was decided, by the item's ordinal.
     """
 
     kind: RequestKind
@@ -75,6 +76,11 @@ def take(folder: Path) -> list[Request]:
     return requests
 
 
+def has_requests(folder: Path) -> bool:
+    """Whether requests are there that no process has taken."""
+    return bool(_files(folder))
+
+
 def clear(folder: Path) -> None:
     """Forget requests: they were sent to a process that is gone."""
     for path in _files(folder):
@@ -98,9 +104,9 @@ def _content(path: Path) -> bytes:
 def _request(content: bytes) -> Request | None:
     with suppress(ValueError, OverflowError):  # no JSON, or no time
         match orjson.loads(content):
-            case {"kind": "pause" | "cancel" | "tune" as kind, "by": str(by), "at": str(at), "settings": dict() | list() as settings}:
+            case {"kind": str(kind), "by": str(by), "at": str(at), "settings": dict() | list() as settings} if kind in _KINDS:
                 if isinstance(settings, dict) or all(isinstance(setting, str) for setting in settings):
-                    return Request(kind, by, datetime.fromisoformat(at).astimezone(UTC), settings)
+                    return Request(cast("RequestKind", kind), by, datetime.fromisoformat(at).astimezone(UTC), settings)
     return None
 
 

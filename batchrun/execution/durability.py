@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from batchrun.core.items import RestoredItem
+from batchrun.core.items import KeptNode, RestoredItem
 from batchrun.core.job import Run
 from batchrun.dispatch.counts import Counts
 from batchrun.flow.budget import Spending, Spent
 from batchrun.results import Journal, Recovered
+from batchrun.results.journal import NODES
+from batchrun.results.kept import is_waiting, nodes_frame
 
 _OPEN = bytes([1]) + bytes(255)  # done → not open, and the other way round
 
@@ -84,6 +86,14 @@ class Durability:
             self._only[ordinal] = 1
         return self.recovered.run_again(chosen, from_start=from_start) if chosen else None
 
+    def run_first(self, ordinals: Sequence[int]) -> None:
+        """Run those of these items that are not done, and no others."""
+        if self.recovered is not None:
+            done = self.recovered.done
+            self._only = bytearray(max([len(done), *(ordinal + 1 for ordinal in ordinals)]))
+            for ordinal in ordinals:
+                self._only[ordinal] = ordinal >= len(done) or not done[ordinal]
+
     def wanted(self, total_items: int) -> bytearray | None:
         """1 for each item that is to be run, by ordinal; null when all are."""
         if self.recovered is None:
@@ -108,6 +118,23 @@ class Durability:
     def restored(self, ordinal: int) -> RestoredItem | None:
         """Where an item goes on that was begun and is not done."""
         return self.recovered.item(ordinal) if self.recovered is not None else None
+
+    def waits(self, ordinal: int) -> bool:
+        """Whether an item that is not done waits for a person who has not decided yet."""
+        if self.recovered is None or ordinal not in self.recovered.waiting:
+            return False
+        item = self.recovered.item(ordinal)
+        return item is not None and any(map(is_waiting, item.nodes))
+
+    def keep(self, nodes: Sequence[KeptNode]) -> None:
+        """Write to the journal what is known of nodes, once the result writer has ended.
+
+        Raises:
+            ExecutionError: it cannot be written.
+        """
+        if self.journal is not None and nodes:
+            self.journal.append(NODES, nodes_frame(nodes))
+            self.journal.sync()
 
     def close(self) -> None:
         """Let another process go on."""

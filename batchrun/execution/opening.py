@@ -16,6 +16,7 @@ from batchrun.datasets.expressions import BadExpression, parse_filter
 from batchrun.execution.account import tell_store
 from batchrun.execution.control import clear
 from batchrun.execution.durability import Durability
+from batchrun.execution.naming import refuse_changes
 from batchrun.execution.prepare import Prepared
 from batchrun.execution.record import Record
 from batchrun.execution.resume import Earlier, NothingToRetry, check_unchanged, identity
@@ -114,6 +115,8 @@ def _chosen(durability: Durability, earlier: Earlier, layout: ResultLayout) -> b
             raise JobError([f"filter {retry.where!r} cannot be used: {message}"]) from None
         if again is None:
             raise NothingToRetry("no item has failed" if retry.where is None else f"no failed item matches {retry.where}")
+    if earlier.held:
+        durability.run_first(earlier.held)
     if recovered is not None:
         recovered.read_open_items()
     return again
@@ -135,6 +138,8 @@ def _load(prepared: Prepared, folder: Path) -> Loaded:
     spool = folder / ".spool"
     try:
         _ = prepared.source.fingerprint  # of what is read now: files may change, or go, while the items run
+        if prepared.pinned is not None:
+            refuse_changes(prepared.pinned.version, prepared.source)
         return prepared.source.load(prepared.plan.columns, prepared.keep, spool=spool, rejects=folder / "rejects.parquet")
     except JobError as error:
         raise locate(error.problems, prepared.loaded) from None

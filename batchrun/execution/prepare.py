@@ -4,26 +4,47 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchrun.config import load_job, locate
 from batchrun.core.errors import JobError, Problem, known_values
-from batchrun.core.job import Job, LoadedJob
-from batchrun.datasets import Source, open_source
+from batchrun.core.job import Job, LoadedJob, Resource
+from batchrun.core.secrets import Mask
+from batchrun.datasets import ONE_VALUE, Source
+from batchrun.execution.naming import Pinned, open_dataset, pin
+from batchrun.execution.secrets import secrets_of
 from batchrun.results import RESULT_COLUMNS
-from batchrun.workflow.compiler import Surroundings, compile_workflow
-from batchrun.workflow.plan import Plan
+from batchrun.workflows.compiler import Surroundings, compile_workflow
+from batchrun.workflows.plan import Plan
+from batchrun.workflows.services import filled_resources
+
+
+class Compiled(NamedTuple):
+    """What becomes of a job's workflow: see `Prepared`."""
+
+    plan: Plan
+    resources: Mapping[str, Resource]
+    mask: Mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A job that was checked against its dataset, ready to run."""
+    """A job that was checked against its dataset, ready to run.
+
+    Attributes:
+        pinned: the version it reads of a named dataset.
+        resources: its named services as they are used, by name.
+        mask: knows its secrets.
+    """
 
     loaded: LoadedJob
     source: Source
     plan: Plan
+    pinned: Pinned | None = None
+    resources: Mapping[str, Resource] = field(default_factory=dict)
+    mask: Mask = field(default_factory=Mask)
 
     @property
     def keep(self) -> tuple[str, ...]:
@@ -36,9 +57,19 @@ class Prepared:
 
 
 def prepare(
-    source: str | Path | Job | Mapping[str, Any], overrides: Mapping[str, Any] | Sequence[str] = (), *, folder: Path | None = None
+    source: str | Path | Job | Mapping[str, Any],
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    folder: Path | None = None,
+    home: Path | None = None,
 ) -> Prepared:
     """Load and check a job, its dataset and its workflow.
+
+    Args:
+        source: the job.
+        overrides: values for fields of it.
+        folder: what relative paths of a job without a file start from.
+        home: the folder of the store with the named datasets; null: see `store_home`.
 
     Raises:
         JobError: with every mistake found, each with its place in the job file.
@@ -46,26 +77,29 @@ def prepare(
     loaded = load_job(source, overrides, folder=folder)
     _extend_path(loaded.folder)
     problems: list[Problem] = []
-    dataset = None
+    dataset = pinned = None
     try:
-        dataset = open_source(loaded.dataset, loaded.folder)
+        loaded, pinned = pin(loaded, home)
+        dataset = open_dataset(loaded.dataset, loaded.folder, pinned)
     except JobError as error:
         problems += error.problems
-    columns = _columns(dataset, loaded)
+    columns = _columns(dataset, loaded, pinned)
     problems += _keep_problems(loaded.job.output.keep, columns)
     try:
-        plan = _compiled(loaded, columns)
+        compiled = _compiled(loaded, columns)
     except JobError as error:
         problems += error.problems
     if problems or dataset is None:
         raise locate(problems, loaded)
-    return Prepared(loaded=loaded, source=dataset, plan=plan)
+    return Prepared(loaded=loaded, source=dataset, pinned=pinned, **compiled._asdict())
 
 
 def prepare_without_dataset(
-    source: str | Path, overrides: Mapping[str, Any] | Sequence[str], columns: Sequence[str]
-) -> tuple[LoadedJob, Plan]:
+    source: str | Path, overrides: Mapping[str, Any] | Sequence[str], columns: Sequence[str] | None
+) -> tuple[LoadedJob, Compiled]:
     """Load a job and compile its workflow for items of these columns, whatever its dataset is.
+
+    Null: for items that are one value each. That is the input field, a column named `input` where the job names none.
 
     Raises:
         JobError: with every mistake found, each with its place in the job file.
@@ -73,6 +107,10 @@ def prepare_without_dataset(
     loaded = load_job(source, overrides)
     _extend_path(loaded.folder)
     field = loaded.dataset.input_field
+    if columns is None:
+        field = field or ONE_VALUE
+        columns = (field,)
+        loaded = replace(loaded, dataset=replace(loaded.dataset, input_field=field))
     if field is not None and field not in columns:
         message = f'unknown column "{field}"; {known_values(field, columns, kind="columns")}'
         raise locate([Problem(("dataset", "input_field"), message)], loaded)
@@ -82,22 +120,35 @@ def prepare_without_dataset(
         raise locate(error.problems, loaded) from None
 
 
-def _compiled(loaded: LoadedJob, columns: tuple[str, ...]) -> Plan:
+def _compiled(loaded: LoadedJob, columns: tuple[str, ...]) -> Compiled:
+    problems: list[Problem] = []
+    secrets = secrets_of(loaded, problems.append)
+    resources = filled_resources(loaded.job.resources, loaded.job.vars, secrets, problems.append)
     surroundings = Surroundings(
         columns=columns,
         input_field=loaded.dataset.input_field,
         vars=loaded.job.vars,
-        resources=loaded.job.resources,
+        secrets=secrets,
+        resources=resources,
         run=loaded.run,
+        inputs=loaded.dataset.inputs,
+        folder=loaded.folder,
     )
-    return compile_workflow(loaded.workflow, surroundings)
+    try:
+        plan = compile_workflow(loaded.workflow, surroundings)
+    except JobError as error:
+        problems += error.problems
+    if problems:
+        raise JobError(problems)
+    return Compiled(plan, resources, Mask(secrets.values()))
 
 
-def _columns(dataset: Source | None, loaded: LoadedJob) -> tuple[str, ...]:
+def _columns(dataset: Source | None, loaded: LoadedJob, pinned: Pinned | None) -> tuple[str, ...]:
     """The columns references may read. Those of the files are known even when the dataset's options are wrong."""
     if dataset is None:
         try:
-            dataset = open_source(replace(loaded.dataset, id=None, input_field=None, filter=None, columns=None), loaded.folder)
+            plain = replace(loaded.dataset, id=None, input_field=None, filter=None, columns=None)
+            dataset = open_dataset(plain, loaded.folder, pinned)
         except JobError:
             return _AnyColumns()
     return tuple(dataset.columns)

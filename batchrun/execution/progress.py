@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
-from batchrun.core.executions import Progress
+from batchrun.core.executions import Progress, ResourceState
+from batchrun.core.job import Resource
+from batchrun.core.secrets import Mask
 from batchrun.dispatch.dispatcher import Dispatcher
 from batchrun.engine.engine import Engine
 from batchrun.engine.item_run import ItemRun
+from batchrun.net.shared import states
 from batchrun.results import NodeTotals, ResultTotals, ResultWriter
 
 PROGRESS_FIELDS = frozenset(field.name for field in fields(Progress))
@@ -23,6 +26,8 @@ class Followed(NamedTuple):
     engine: Engine
     writer: ResultWriter
     total_items: int
+    resources: Mapping[str, Resource]
+    mask: Mask = Mask()
 
 
 def snapshots(rooms: Followed) -> Callable[[Progress], Progress]:
@@ -49,7 +54,7 @@ def snapshots(rooms: Followed) -> Callable[[Progress], Progress]:
 
 
 def with_activity(progress: Progress, rooms: Followed) -> Progress:
-    """The progress with what the items are doing at this moment."""
+    """The progress with what the items are doing at this moment; on the event loop."""
     nodes, waiting_for = rooms.engine.activity()
     current = max(nodes, key=nodes.__getitem__, default=None)
     return replace(
@@ -60,7 +65,24 @@ def with_activity(progress: Progress, rooms: Followed) -> Progress:
         slowest_node_id=_slowest(rooms.writer.totals.nodes),
         open_nodes=nodes,
         waiting_for=waiting_for,
+        resources=rooms.mask.value(states(rooms.resources)),
     )
+
+
+def parking_notes(before: Mapping[str, ResourceState], now: Mapping[str, ResourceState]) -> Iterator[str]:
+    """What people are told when a service goes out of order, and when it is back.
+
+    Args:
+        before: the resources at the last look.
+        now: at this one.
+    """
+    for name, state in now.items():
+        earlier = before.get(name)
+        was_parked = earlier is not None and earlier["parked_at"] is not None
+        if state["parked_at"] is not None and not was_parked:
+            yield f"resource {name} is parked, one call at a time tries it: {state['parked_why']}"
+        elif state["parked_at"] is None and was_parked:
+            yield f"resource {name} answers again, after {state['parked_seconds']:g} s parked in all"
 
 
 def at_end(progress: Progress, totals: ResultTotals) -> Progress:
@@ -75,12 +97,13 @@ def at_end(progress: Progress, totals: ResultTotals) -> Progress:
         progress,
         **counters,
         open_items=0,
-        total_nodes=len(totals.nodes),
+        total_nodes=sum("." not in node.node_id for node in totals.nodes),
         current_node_id=None,
         current_node_idx=None,
         slowest_node_id=_slowest(totals.nodes),
         open_nodes={},
         waiting_for={},
+        resources={},
     )
 
 

@@ -6,13 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from batchrun.config import effective_job
+from batchrun.config import effective_job, load_job
 from batchrun.core.errors import BatchrunError, JobError
-from batchrun.datasets import Loaded
+from batchrun.core.job import LoadedJob
+from batchrun.datasets import Loaded, Source
+from batchrun.execution.naming import open_dataset, pin
 from batchrun.execution.prepare import Prepared, prepare
 from batchrun.execution.record import Record
+from batchrun.nodes.placement import isolating
 from batchrun.results import ResultLayout
-from batchrun.workflow.fingerprint import described, differences, edited_nodes
+from batchrun.workflows.fingerprint import described, differences, edited_nodes
 
 
 class NothingToRetry(BatchrunError):
@@ -38,11 +41,18 @@ class Earlier(NamedTuple):
         record: what was written down about it.
         accepts_changes: whether the workflow may have been edited since; items that are done keep their results.
         retry: run these items again, and no others; null: run what is not done.
+        held: of what is not done, run these items, by ordinal, and no others: one of them may hold the interpreter for ever.
     """
 
     record: Record
     accepts_changes: bool
     retry: Retry | None = None
+    held: tuple[int, ...] = ()
+
+    @property
+    def runs_chosen(self) -> bool:
+        """Whether items are chosen, and no others are run."""
+        return self.retry is not None or bool(self.held)
 
 
 def job_of(record: Record) -> dict[str, Any]:
@@ -54,10 +64,16 @@ def job_of(record: Record) -> dict[str, Any]:
     job: dict[str, Any] | None = record.content.get("job")
     if job is None or not record.content.get("job_folder"):
         raise JobError([f"{record.folder} was written by a version of batchrun that did not keep its job; run its job file again"])
-    path = Path(job["dataset"]["path"])
+    path = Path(job["dataset"]["path"] or "")
     if path.parent == Path(record.content["folder"]):  # the copy of a data frame, which moves with the folder
         return {**job, "dataset": {**job["dataset"], "path": str(record.folder.resolve() / path.name)}}
     return job
+
+
+def home_of(record: Record) -> Path | None:
+    """The folder of the store that lists an execution; null when it is not there, as after a move to another machine."""
+    home = record.content.get("store")
+    return Path(home) if home and Path(home).is_dir() else None
 
 
 def reopen(record: Record, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Prepared:
@@ -73,10 +89,30 @@ def reopen(record: Record, overrides: Mapping[str, Any] | Sequence[str] = ()) ->
     job = job_of(record)
     if record.has_begun and not job["run"].get("durable", True):
         raise JobError([f"{record.folder} was run with run.durable: false, so nothing was kept to go on from; run its job again"])
-    prepared = prepare(job, overrides, folder=Path(record.content["job_folder"]))
+    prepared = prepare(job, overrides, folder=Path(record.content["job_folder"]), home=home_of(record))
     if record.has_begun and not prepared.loaded.run.durable:
         raise JobError([f"run.durable: {record.folder} is run with a journal, which all that is done is in; it cannot go on without"])
     return prepared
+
+
+def reopen_isolated(record: Record, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Prepared:
+    """The same, with functions in processes that would run in threads: there, a deadline ends them whatever they do.
+
+    Raises:
+        JobError: as above.
+    """
+    with isolating():
+        return reopen(record, overrides)
+
+
+def reopen_dataset(record: Record) -> tuple[LoadedJob, Source]:
+    """The job of an earlier execution and its dataset, as it was read then.
+
+    Raises:
+        JobError: the dataset cannot be read any more.
+    """
+    loaded, pinned = pin(load_job(job_of(record), folder=Path(record.content["job_folder"])), home_of(record))
+    return loaded, open_dataset(loaded.dataset, loaded.folder, pinned)
 
 
 def identity(prepared: Prepared, items: Loaded, layout: ResultLayout) -> dict[str, Any]:
@@ -116,7 +152,7 @@ def _dataset_changes(before: Mapping[str, Any], now: Mapping[str, Any], prepared
             yield f"dataset.{key} changed from {was.get(key)!r} to {is_now.get(key)!r}; an execution keeps its items, so run the job anew"
     if before["dataset_fingerprint"] != now["dataset_fingerprint"]:
         yield (
-            f"the dataset {prepared.loaded.dataset.path} changed: its files are not those the execution began with; "
+            f"the dataset {prepared.loaded.dataset.label} changed: its files are not those the execution began with; "
             f"put them back, or run the job anew"
         )
     elif before["selection"] != now["selection"]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchrun.core.errors import ExecutionError
-from batchrun.core.executions import ExecutionStatus, Progress, Stop
+from batchrun.core.executions import ExecutionStatus, Progress, ResourceState, Stop
 from batchrun.core.job import Run
 from batchrun.core.protocols import OutputCache
 from batchrun.datasets import Loaded
@@ -25,7 +27,9 @@ from batchrun.engine.batches import BatchSizes
 from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.engine.item_run import ItemRun
 from batchrun.execution.caching import cache_of
+from batchrun.execution.held import ONLY_HELD, Watch, forget, limit_seconds, notes_of
 from batchrun.execution.live import Live
+from batchrun.execution.masking import MaskedCache, MaskedJournal, MaskedResults, masked_events
 from batchrun.execution.opening import Opened, open_execution
 from batchrun.execution.prepare import Prepared
 from batchrun.execution.process import rare_collections, signals_to
@@ -33,6 +37,8 @@ from batchrun.execution.progress import Followed, at_end
 from batchrun.execution.resume import Earlier
 from batchrun.execution.steering import Steering
 from batchrun.execution.summary import Outcome, execution_record, table_metadata
+from batchrun.execution.telling import Listener, Running, Telling
+from batchrun.net.shared import states
 from batchrun.results import ResultTotals, ResultWriter, export_results, write_failures
 
 _ONLY_RETRIED = Stop("user", "only failed items were run again, and others have not ended: to run these, resume")
@@ -48,41 +54,64 @@ class ExecutionRun:
         quiet: show no progress.
         earlier: the run that this one goes on from; null: the execution begins.
 
+    Attributes:
+        listeners: who is told what happens; may be set until it runs.
+        leaves_others: whether it has run the items it was to run first, and others are left.
     """
 
     def __init__(self, prepared: Prepared, execution_id: str, folder: Path, *, quiet: bool, earlier: Earlier | None = None) -> None:
         self.prepared = prepared
         self.execution_id = execution_id
         self.folder = folder
+        self.is_quiet = quiet
+        self.listeners: Sequence[Listener] = ()
+        self.leaves_others = False
+        self._telling: Telling
         self._earlier = earlier
+        self._held_items = () if earlier is None else earlier.held
         self._opened: Opened
         self._steering = Steering(prepared, lambda text: self._live.note(text))  # noqa: PLW0108 - made below
-        self._live = Live(folder, prepared.loaded.name, quiet=quiet, on_request=self._steering.on_request)
+        self._mask = prepared.mask
+        self._live = Live(folder, prepared.loaded.name, quiet=quiet, on_request=self._steering.on_request, mask=self._mask.text)
         self._dispatcher: Dispatcher[ItemRun] | None = None
         self._fault: str | None = None  # what broke the run
         self._has_stuck_threads = False
         self._batches: Mapping[str, BatchSizes] = {}
+        self._resources: Mapping[str, ResourceState] = {}
 
     def run(self) -> Outcome:
         """Run all items and write the result. Blocks.
 
         Raises:
-            JobError: the items are refused, such as duplicate ids; nothing is left behind.
+            JobError: the items are refused, such as duplicate ids, or metrics cannot be served; nothing is left behind.
             ExecutionError: the items cannot be copied to the disk; nothing is left behind.
         """
         started_at = datetime.now(UTC)
         with signals_to(self._steering.on_signal), ExitStack() as afterwards:
             afterwards.callback(self._live.end)
+            self._telling = Telling(self.listeners, self.execution_id, self._live.note)
+            afterwards.callback(self._telling.close)
+            self._telling.bind()
             opened = self._opened = open_execution(self.prepared, self.execution_id, self.folder, self._earlier)
             afterwards.callback(opened.durability.close)
             opened.record.on_change = self._live.heartbeat.save
             opened.record.on_change(opened.record.content)
             self._steering.begin(opened.record)
+            loaded = self.prepared.loaded
+            self._telling.begin(loaded.name, opened, self.folder, has_log=loaded.job.output.events)
+            self._live.on_progress = self._telling.progress_made
             before, totals = dict(opened.record.content), self._process(opened.items)
             outcome = self._told(totals, started_at, before)
+            self._steering.keep = opened.durability.keep
             self._live.take_requests()
             is_cancelled_late = self._fault is None and self._end_of(totals) != outcome.stop
-            return self._told(totals, started_at, before) if is_cancelled_late else outcome
+            outcome = self._told(totals, started_at, before) if is_cancelled_late else outcome
+            if troubles := self._telling.end(outcome, self.progress):
+                with suppress(ExecutionError):
+                    opened.record.update(event_sinks=self._mask.value(troubles))
+            if self._held_items and outcome.stop in (None, ONLY_HELD) and self._fault is None:
+                forget(self.folder)
+            return outcome
 
     def _told(self, totals: ResultTotals | None, started_at: datetime, before: Mapping[str, Any]) -> Outcome:
         """Write down how the execution has ended, given what its record said before."""
@@ -91,16 +120,22 @@ class ExecutionRun:
         outcome = Outcome(
             status=status,
             totals=totals,
-            error=self._fault,
+            error=self._mask.value(self._fault),
             stop=stop,
             started_at=started_at,
             completed_at=datetime.now(UTC),
             has_stuck_threads=self._has_stuck_threads,
             batches=self._batches,
+            resources=self._resources,
+            waited_seconds=self._live.waits.seconds,
         )
         ended = execution_record(self._opened.items, outcome, before)
+        self.leaves_others = stop is ONLY_HELD and self._steering.requested is None
         try:
-            record.enter(status, stop.reason if stop else None, **ended)
+            if self.leaves_others:
+                record.update(**ended)  # it goes on at once
+            else:
+                record.enter(status, stop.reason if stop else None, **ended)
         except ExecutionError:  # the disk may be what broke the run; the outcome is still told
             record.content.update(ended, status=status)
         return outcome
@@ -115,6 +150,11 @@ class ExecutionRun:
         """The content of execution.json."""
         return self._opened.record.content
 
+    @property
+    def has_decisions(self) -> bool:
+        """Whether persons have decided about items that wait while it ran: they go on with the next resume."""
+        return self._steering.decided_items > 0
+
     def stop(self, cause: Stop) -> None:
         """Stop, from any thread: no more items are started, and calls in flight get the grace period."""
         self._steering.stop(cause)
@@ -123,10 +163,11 @@ class ExecutionRun:
         """Run the items and write the result. Returns its totals; null when there is no result."""
         writer, totals, is_over = None, None, False
         _, layout, kept, _ = self._opened
-        for note in kept.notes:
+        for note in (*kept.notes, *notes_of(self._held_items)):
             self._live.note(note)
         try:
             writer = ResultWriter(self.folder, layout, journal=kept.journal, recovered=kept.recovered, spent=kept.spent)
+            self._steering.keep = writer.keep
             self._dispatch_all(items, writer)
             self._refuse_gaps()
             with suppress(ExecutionError):  # a full disk is told by the writer
@@ -161,42 +202,52 @@ class ExecutionRun:
 
     async def _dispatch(self, items: Loaded, writer: ResultWriter, cache: OutputCache | None) -> None:
         loaded, plan = self.prepared.loaded, self.prepared.plan
-        kept = self._opened.durability
+        kept, mask, note = self._opened.durability, self._mask, self._live.note
+        watch = Watch(self.folder, limit_seconds(plan, loaded.run), keeps=self._earlier is not None and self._earlier.runs_chosen)
         settings = EngineSettings(
             self.execution_id,
             loaded.run,
             loaded.job.output.node_executions,
-            journal=writer if kept.journal is not None else None,
+            journal=None if kept.journal is None else MaskedJournal(writer, mask, note) if mask else writer,
             restored=kept.restored if kept.recovered is not None else None,
             stale=kept.stale,
             spending=kept.spending,
-            on_note=self._live.note,
-            cache=cache,
+            on_note=note,
+            cache=MaskedCache(cache, mask) if mask and cache is not None else cache,
+            part_names=self._opened.layout.parts,
+            lane_slots=watch.lanes,
+            on_sent_back=masked_events(self._telling.on_sent_back, mask),
         )
-        async with Engine(plan, settings, on_stop=lambda cause: dispatcher.stop(cause)) as engine:  # noqa: PLW0108 - made below
+        sink = self._telling.sink(writer, self._opened.layout)
+        sink = MaskedResults(sink, mask) if mask else sink
+        self._telling.serve(Running(loaded.name, writer, lambda: self.progress, lambda: self._live.waits.seconds))
+        async with Engine(plan, settings, on_stop=lambda cause: dispatcher.stop(Stop(cause.reason, mask.text(cause.message)))) as engine:
             dispatcher = self._dispatcher = Dispatcher(
-                engine, Rooms(Feed(items.windows(kept.wanted(items.total_items))), writer), loaded.run, kept.counts()
+                engine, Rooms(Feed(items.windows(kept.wanted(items.total_items))), sink), loaded.run, kept.counts(), items.total_items
             )
             if (seconds := kept.seconds_left) is not None:
                 asyncio.get_running_loop().call_later(seconds, dispatcher.stop, _timeout_stop(loaded.run))
-            followed = Followed(dispatcher, engine, writer, items.total_items)
+            followed = Followed(dispatcher, engine, writer, items.total_items, self.prepared.resources, mask)
             try:
-                with self._steering.of(dispatcher):
+                with self._steering.of(dispatcher), watch.armed():
                     async with self._live.following(followed):
                         await (dispatcher.run_chunks() if plan.is_one_stretch else dispatcher.run_items())
             finally:
                 self._has_stuck_threads = engine.abandoned_count > 0
                 self._batches = engine.batches.sizes
+                self._resources = mask.value(states(self.prepared.resources))
 
     def _put_rest(self, items: Loaded, writer: ResultWriter) -> int:
         """Write the rows of the items that were not run. Returns how many rows the result must have."""
         loaded = self._dispatcher.loaded_items if self._dispatcher is not None else 0
-        if self._fault is not None:
+        if self._fault is not None and self._dispatcher is not None:  # else it broke before the first item, and reading is no trouble
             return loaded
         rows = loaded
         try:
             for ordinals, columns in items.rest(self._opened.durability.left_over(items.total_items, loaded)):
-                writer.put_rest(columns, ordinals.to_pylist(), "cancelled")
+                for status, some in _by_status(ordinals.to_pylist(), self._opened.durability.waits):
+                    chosen = columns.filter(pc.is_in(ordinals, pa.array(some, pa.int64())))
+                    writer.put_rest(chosen, some, status)
                 rows += columns.num_rows
         except ExecutionError as broken:
             self._fault = str(broken)
@@ -205,8 +256,8 @@ class ExecutionRun:
 
     def _tell_end(self, items: Loaded, totals: ResultTotals) -> None:
         self._live.progress = replace(at_end(self.progress, totals), total_items=items.total_items)
-        if self._fault is not None:
-            missing = items.total_items - totals.total_items
+        missing = items.total_items - totals.total_items
+        if self._fault is not None and missing:
             self._fault += f"; the result has the {totals.total_items:,} items that were loaded before, {missing:,} are missing from it"
 
     def _write_copies(self, items: Loaded, totals: ResultTotals) -> None:
@@ -224,7 +275,25 @@ class ExecutionRun:
             return stop if stop is not None and stop.reason == "failure_policy" else None
         if asked is not None and asked.reason == "cancel":
             return asked
-        return _ONLY_RETRIED if stop is None and totals is not None and self._fault is None else stop
+        if stop is None and totals is not None and self._fault is None:
+            waiting, undone = totals.waiting_items, self._opened.items.total_items - totals.processed_items
+            return _waiting_stop(waiting) if waiting == undone else ONLY_HELD if self._held_items else _ONLY_RETRIED
+        return stop
+
+
+def _by_status(ordinals: list[int], waits: Callable[[int], bool]) -> Iterator[tuple[Literal["cancelled", "waiting"], list[int]]]:
+    """Items that were not run, by what they are."""
+    waiting = [ordinal for ordinal in ordinals if waits(ordinal)]
+    if waiting:
+        yield "waiting", waiting
+        ordinals = sorted({*ordinals} - {*waiting})
+    if ordinals:
+        yield "cancelled", ordinals
+
+
+def _waiting_stop(count: int) -> Stop:
+    items = "1 item waits" if count == 1 else f"{count:,} items wait"
+    return Stop("waiting", f"{items} for a person")
 
 
 def _timeout_stop(run: Run) -> Stop:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from batchrun.core.errors import ExecutionError, JobError
 from batchrun.core.executions import Stop
+from batchrun.core.items import KeptNode
 from batchrun.dispatch.dispatcher import Dispatcher
 from batchrun.engine.item_run import ItemRun
 from batchrun.execution.control import Request
+from batchrun.execution.decisions import decided_nodes
 from batchrun.execution.prepare import Prepared
 from batchrun.execution.record import Record
 from batchrun.execution.tuning import shown, tuning
@@ -30,10 +32,14 @@ class Steering:
 
     Attributes:
         requested: the stop that was asked for; a cancellation takes the place of any other.
+        keep: takes decisions about items that wait for a person.
+        decided_items: how many it has taken.
     """
 
     def __init__(self, prepared: Prepared, on_note: Callable[[str], None]) -> None:
         self.requested: Stop | None = None
+        self.keep: Callable[[Sequence[KeptNode]], None] = lambda _nodes: None
+        self.decided_items = 0
         self._prepared = prepared
         self._on_note = on_note
         self._record: Record | None = None
@@ -82,6 +88,8 @@ class Steering:
         """Do what was asked for in a control file; on the event loop while items run, and once more after the end."""
         if request.kind == "tune":
             self._tune(request)
+        elif request.kind == "decide":
+            self._decide(request)
         elif request.kind == "pause":
             self.stop(Stop("user", f"paused by {request.by}"))
         else:
@@ -109,6 +117,15 @@ class Steering:
         self._is_told = True
         self._on_note(text)
 
+    def _decide(self, request: Request) -> None:
+        nodes = decided_nodes(request.settings, self._record.content["total_items"]) if self._record is not None else []
+        try:
+            self.keep(nodes)
+        except ExecutionError as error:  # who has decided finds that it is not in the journal
+            self._on_note(f"a decision of {request.by} was not taken up: {error}")
+        else:
+            self.decided_items += len(nodes)
+
     def _cancel(self, request: Request) -> None:
         self.stop(Stop("cancel", f"cancelled by {request.by}"))
         record = self._record
@@ -130,8 +147,8 @@ class Steering:
             return
         if change.parallelism is not None:
             dispatcher.resize(change.parallelism)
-        for name, limit in change.max_concurrency.items():
-            tune(self._prepared.loaded.job.resources[name], limit)
+        for name, limits in change.resources.items():
+            tune(self._prepared.resources[name], **limits)
         self._on_note(f"{shown(request.settings)}: set by {request.by}")
 
     def _on_loop(self, action: Callable[[], None]) -> None:

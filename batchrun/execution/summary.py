@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import platform
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from batchrun.config import effective_job
-from batchrun.core.executions import ExecutionStatus, Stop
+from batchrun.core.executions import ExecutionStatus, ResourceState, Stop
 from batchrun.datasets import Loaded
 from batchrun.engine.batches import BatchSizes
 from batchrun.execution.prepare import Prepared
+from batchrun.execution.waits import added_waits
 from batchrun.results import ResultTotals
 from batchrun.store import store_home
 from batchrun.version import VERSION
-from batchrun.workflow.encoding import encode
+from batchrun.workflows.encoding import encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,8 @@ class Outcome:
         stop: why it ended early; null when it did not.
         has_stuck_threads: calls still hang in threads that nothing can end.
         batches: how large the calls of batched nodes were, by node.
+        resources: what the services were doing at the end, by name.
+        waited_seconds: what its items spent their time with; see `Waits`.
     """
 
     status: ExecutionStatus
@@ -39,6 +41,8 @@ class Outcome:
     completed_at: datetime
     has_stuck_threads: bool
     batches: Mapping[str, BatchSizes]
+    resources: Mapping[str, ResourceState]
+    waited_seconds: Mapping[str, float]
 
     @property
     def duration_seconds(self) -> float:
@@ -56,6 +60,7 @@ def table_metadata(execution_id: str, prepared: Prepared, job: Mapping[str, Any]
     """
     return {
         **_names(execution_id, prepared),
+        **({"dataset_version": str(prepared.pinned.version.version)} if prepared.pinned is not None else {}),
         "dataset_fingerprint": prepared.source.fingerprint,
         "effective_job": encode(job or effective_job(prepared.loaded)).decode(),
     }
@@ -66,7 +71,7 @@ def _names(execution_id: str, prepared: Prepared) -> dict[str, str]:
     return {
         "execution_id": execution_id,
         "job_name": prepared.loaded.name,
-        "dataset_name": prepared.loaded.dataset.path,
+        "dataset_name": prepared.loaded.dataset.name or prepared.loaded.dataset.label,
         "workflow_fingerprint": prepared.plan.fingerprint,
         "batchrun_version": VERSION,
     }
@@ -83,6 +88,7 @@ def opening_record(execution_id: str, prepared: Prepared, before: Mapping[str, A
     return {
         "format": 1,
         **_names(execution_id, prepared),
+        **_pinned(prepared, before),
         "python_version": platform.python_version(),
         "job_folder": str(prepared.loaded.folder),
         "store": str(store_home().absolute()),
@@ -90,6 +96,16 @@ def opening_record(execution_id: str, prepared: Prepared, before: Mapping[str, A
         "started_at": before.get("started_at") or datetime.now(UTC).isoformat(),
         **dict.fromkeys(("stop_reason", "error", "completed_at", "cancel_requested_at", "totals")),
     }
+
+
+def _pinned(prepared: Prepared, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Which version of a named dataset is read, and what the job called it; nothing of other datasets."""
+    if prepared.pinned is None:
+        return {}
+    version, wanted, _ = prepared.pinned
+    wanted = before.get("dataset_version_wanted") or wanted  # a resumed job has the number in its place
+    about = {"dataset_version": version.version, "dataset_version_wanted": wanted}
+    return {**about, "dataset_fingerprint": version.fingerprint}
 
 
 def execution_record(items: Loaded, outcome: Outcome, before: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,13 +117,21 @@ def execution_record(items: Loaded, outcome: Outcome, before: Mapping[str, Any])
         "duration_seconds": (before.get("duration_seconds") or 0.0) + outcome.duration_seconds,
         "rejected_rows": items.rejected_rows,
         "totals": asdict(outcome.totals) if outcome.totals else None,
-        "batches": _added(before.get("batches") or {}, outcome.batches),
+        "batches": _added(before.get("batches") or {}, {id: size._asdict() for id, size in outcome.batches.items()}),
+        "resources": _added(before.get("resources") or {}, {name: _figures(state) for name, state in outcome.resources.items()}),
+        "waited_seconds": added_waits(before.get("waited_seconds") or {}, outcome.waited_seconds),
     }
 
 
-def _added(before: Mapping[str, Mapping[str, int]], now: Mapping[str, BatchSizes]) -> dict[str, dict[str, int]]:
-    """The sizes of the calls of all runs of an execution; those of a run that was killed are not known."""
-    added = {id: dict(size) for id, size in before.items()}
-    for id, size in now.items():
-        added[id] = dict(Counter(added.get(id, {})) + Counter(size._asdict()))
+def _figures(state: ResourceState) -> dict[str, float]:
+    """What is added up of a service over all runs."""
+    return {"calls": state["calls"], "throttled": state["throttled"], "opened": state["opened"], "parked_seconds": state["parked_seconds"]}
+
+
+def _added(before: Mapping[str, Mapping[str, float]], now: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """The figures of all runs of an execution, by name; those of a run that was killed are not known."""
+    added = {name: dict(figures) for name, figures in before.items()}
+    for name, figures in now.items():
+        earlier = added.get(name, {})
+        added[name] = {figure: earlier.get(figure, 0) + value for figure, value in figures.items()}
     return added

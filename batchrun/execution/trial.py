@@ -21,7 +21,7 @@ from batchrun.dispatch.slots import Slots, WorkerSlot
 from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.execution.prepare import Prepared, prepare, prepare_without_dataset
 from batchrun.results import ResultLayout, row_of
-from batchrun.workflow.plan import Plan, Stage
+from batchrun.workflows.plan import Plan, Stage
 
 _GIVEN = pa.RecordBatch.from_pydict({"source_item_id": [0], "item_index": [0]})
 
@@ -33,24 +33,25 @@ class Trial:
     Attributes:
         plan: what was done with it.
         result: its status, output, error and node executions.
+        parts: id and type of each node that ran as part of a call of another one; see `EngineSettings.part_names`.
     """
 
     plan: Plan
     result: ItemResult
+    parts: list[tuple[str, str]]
 
     def row(self) -> dict[str, Any]:
         """The row that the item has in a result, as plain values."""
         nodes = tuple((step.id, step.type) for step in self.plan.steps)
-        return row_of(
-            ResultLayout(window_schema=self.result.item.window.columns.schema, nodes=nodes, output_type=self.plan.output_type), self.result
-        )
+        schema = self.result.item.window.columns.schema
+        return row_of(ResultLayout(window_schema=schema, nodes=nodes, parts=self.parts, output_type=self.plan.output_type), self.result)
 
 
 def try_item(
     job: str | Path,
     overrides: Mapping[str, Any] | Sequence[str] = (),
     *,
-    item: Mapping[str, Any] | None = None,
+    item: Any = None,
     id: str | None = None,
     node: str | None = None,
 ) -> Trial:
@@ -59,7 +60,7 @@ def try_item(
     Args:
         job: the job file.
         overrides: values for fields of the job, as in `execute`.
-        item: the item, by column; the dataset need not be there. Null: it is read.
+        item: the item, by column, or the one value that it is; the dataset need not be there. Null: it is read.
         id: of the item to read: its `source_item_id` as text; null: the first one.
         node: run only this node and what it needs; its output is that of the item.
 
@@ -67,14 +68,18 @@ def try_item(
         JobError: the job is refused, there is no such item or node, or the item lacks a column that the workflow reads.
     """
     if item is not None:
-        loaded, plan = prepare_without_dataset(job, overrides, list(item))
-        chosen = Item(0, 0, 0, {column: item[column] for column in plan.columns}, ItemWindow(_GIVEN), 0)
+        loaded, (plan, _, mask) = prepare_without_dataset(job, overrides, list(item) if isinstance(item, Mapping) else None)
+        row = {column: item[column] if isinstance(item, Mapping) else item for column in plan.columns}
+        chosen = Item(0, 0, 0, row, ItemWindow(_GIVEN), 0)
     else:
         prepared = prepare(job, overrides)
-        loaded, plan, chosen = prepared.loaded, prepared.plan, _read(prepared, id)
+        loaded, plan, mask, chosen = prepared.loaded, prepared.plan, prepared.mask, _read(prepared, id)
     if node is not None:
         plan = _up_to(plan, node)
-    return Trial(plan=plan, result=anyio.run(_run, plan, EngineSettings(new_execution_id(), loaded.run), chosen))
+    parts: list[tuple[str, str]] = []
+    settings = EngineSettings(new_execution_id(), loaded.run, part_names=parts)
+    result = anyio.run(_run, plan, settings, chosen)
+    return Trial(plan=plan, result=mask.result(result) if mask else result, parts=parts)
 
 
 def _read(prepared: Prepared, id: str | None) -> Item:

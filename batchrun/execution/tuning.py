@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from batchrun.config import effective_job, load_job
 from batchrun.core.errors import JobError
 
-_TUNABLE = "run.parallelism and resources.NAME.max_concurrency"
+_TUNABLE = "run.parallelism and, under resources.NAME, max_concurrency and requests_per_minute"
+_LIMITS = ("max_concurrency", "requests_per_minute")
 _SHOWN_CHARS = 200
 
 
@@ -19,12 +20,12 @@ class Tuning(NamedTuple):
     Attributes:
         job: its effective job from then on.
         parallelism: items worked on at once; null: as it is.
-        max_concurrency: by the name of each resource whose limit changes; null stands for no limit.
+        resources: by the name of each resource, which of its limits change to what; null stands for no limit.
     """
 
     job: Mapping[str, Any]
     parallelism: int | None
-    max_concurrency: Mapping[str, int | None]
+    resources: Mapping[str, Mapping[str, Any]]
 
 
 def tuning(job: Mapping[str, Any], folder: Path, settings: Mapping[str, Any] | Sequence[str]) -> Tuning:
@@ -42,20 +43,22 @@ def tuning(job: Mapping[str, Any], folder: Path, settings: Mapping[str, Any] | S
         before, after = (effective_job(load_job(job, overrides, folder=folder)) for overrides in ((), settings))
     except RecursionError as error:  # it would end the execution of whoever is asked
         raise JobError([f"{shown(settings)}: the value is nested too deeply"]) from error
-    limits = {name: resource["max_concurrency"] for name, resource in after["resources"].items()}
     parallelism = after["run"]["parallelism"]
     run = {**before["run"], "parallelism": parallelism}
-    resources = {
-        name: {**resource, "max_concurrency": limits.get(name, resource["max_concurrency"])}
-        for name, resource in before["resources"].items()
-    }
+    limits = {name: _changed(resource, after["resources"].get(name, resource)) for name, resource in before["resources"].items()}
+    resources = {name: {**resource, **limits[name]} for name, resource in before["resources"].items()}
     if {**before, "run": run, "resources": resources} != after:
         raise JobError([f"{shown(settings)}: while items run, only {_TUNABLE} can change; pause, and set others with batchrun resume"])
     return Tuning(
         job=after,
         parallelism=parallelism if parallelism != before["run"]["parallelism"] else None,
-        max_concurrency={name: limit for name, limit in limits.items() if limit != before["resources"][name]["max_concurrency"]},
+        resources={name: changed for name, changed in limits.items() if changed},
     )
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The limits of a resource that are different."""
+    return {limit: after[limit] for limit in _LIMITS if after[limit] != before.get(limit)}
 
 
 def shown(settings: Mapping[str, Any] | Sequence[str]) -> str:

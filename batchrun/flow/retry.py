@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+from batchrun.core.errors import NodeError
 from batchrun.core.policies import Match, Retry
 from batchrun.flow.backoff import backoff_seconds
 
 Action: TypeAlias = Literal["retry", "throttle", "fail", "stop"]
 
+_MOST_FREE_CALLS = 20  # that reached a service out of order: if each of them breaks it, the item must end some time
+_STEP = re.compile(r"\[(-?\d+)\]|([^.\[\]]+)")
 _NEVER_RETRIED = (TypeError, AttributeError, NameError, ImportError, AssertionError)
 
 
@@ -40,6 +45,8 @@ class RetryPolicy:
         """
         limits = self.node or self.run
         action = self._action(error)
+        if action == "retry" and _is_free(error, calls):
+            return Decision("throttle")  # the service is called again when it is back, and there the calls wait for that
         if action == "throttle":
             wait = _throttle_seconds(error, limits, calls.throttled + 1, chance)
             over = self.max_throttled_seconds is not None and calls.throttled_seconds + wait > self.max_throttled_seconds
@@ -51,6 +58,8 @@ class RetryPolicy:
         return Decision(action)
 
     def _action(self, error: BaseException) -> Action:
+        if isinstance(error, NodeError) and error.stops_execution:
+            return "stop"
         if self.node is not None:
             for rule in self.node.rules:
                 if matches(rule.match, error):
@@ -85,10 +94,35 @@ def matches(match: Match, error: BaseException) -> bool:
     """
     if match.http_status is not None and getattr(error, "http_status", None) not in match.http_status:
         return False
+    if match.message is not None and not re.search(match.message, str(error)):
+        return False
+    if match.body is not None and not _says(getattr(error, "response_body", None), match.body):
+        return False
     if match.error_type is None:
         return True
     wanted = {match.error_type} if isinstance(match.error_type, str) else set(match.error_type)
     return any(cls.__name__ in wanted or f"{cls.__module__}.{cls.__qualname__}" in wanted for cls in type(error).__mro__)
+
+
+def _says(body: bytes | None, wanted: Mapping[str, Any]) -> bool:
+    """Whether the body of an answer is JSON that holds these values at these paths."""
+    try:
+        said = json.loads(body or b"")
+    except (ValueError, RecursionError):
+        return False
+    return all(_at(said, path) in (values if isinstance(values, list | tuple) else (values,)) for path, values in wanted.items())
+
+
+def _at(value: Any, path: str) -> Any:
+    """What is at a path such as `errors[0].code`; null when there is nothing."""
+    for index, name in _STEP.findall(path):
+        if isinstance(value, dict):
+            value = value.get(name)
+        elif isinstance(value, list) and index and -len(value) <= int(index) < len(value):
+            value = value[int(index)]
+        else:
+            return None
+    return value
 
 
 def is_throttling(error: BaseException) -> bool:
@@ -110,6 +144,12 @@ def is_retryable(error: BaseException) -> bool:
     if isinstance(error, _NEVER_RETRIED) or not isinstance(error, Exception):
         return False
     return not any(cls.__name__ == "ValidationError" for cls in type(error).__mro__)
+
+
+def _is_free(error: BaseException, calls: CallHistory) -> bool:
+    """Whether a call uses up no attempt because its service is out of order."""
+    outage = error.outage if isinstance(error, NodeError) else None
+    return outage == "unreachable" or (outage == "broken" and calls.throttled < _MOST_FREE_CALLS)
 
 
 def _throttle_seconds(error: BaseException, limits: Retry, throttled: int, chance: Callable[[], float]) -> float:

@@ -16,9 +16,9 @@ import httpx
 
 from batchrun.core.errors import AddressRefused
 from batchrun.net.parts import text_of
-from batchrun.workflow.node import NodeCompiler
-from batchrun.workflow.scope import Scope
-from batchrun.workflow.templates import TemplateEngine, TemplateMistake, is_template
+from batchrun.workflows.node import NodeCompiler
+from batchrun.workflows.scope import Scope
+from batchrun.workflows.templates import TemplateEngine, TemplateMistake, is_template
 
 Address: TypeAlias = Callable[[Scope], str]
 """Gives the address for one item. Raises `NodeError`s only."""
@@ -40,11 +40,8 @@ def compile_url(text: str, compiler: NodeCompiler, *path: str | int) -> Address 
     parts = _split(text, compiler, path)
     if parts is None:
         return None
-    constants = len(list(takewhile(_is_constant, parts.expressions)))
-    head_parts = chain.from_iterable(zip(parts.literals, [*parts.expressions[:constants], ""], strict=False))
-    head = compiler.constant("".join(head_parts), *path)
-    rest = _Parts([head, *parts.literals[constants + 1 :]], parts.expressions[constants:])
-    if rest.expressions and not _WITH_WHOLE_HOST.match(head):
+    head, rest = _with_constants(parts, compiler, path)
+    if rest.expressions and not has_whole_host(head):
         compiler.problem(
             "the host must be literal or come from vars, not from item data; "
             "name the service under resources and give resource and path instead",
@@ -56,6 +53,18 @@ def compile_url(text: str, compiler: NodeCompiler, *path: str | int) -> Address 
         compiler.problem(problem, *path)
         return None
     return _fill(rest, compiler, path)
+
+
+def constant_head(text: str, compiler: NodeCompiler, *path: str | int) -> Head:
+    """The beginning of a text that is the same for all items, and whether that is all of it."""
+    pieces = _EXPRESSION.split(text)
+    head, rest = _with_constants(_Parts(pieces[0::2], pieces[1::2]), compiler, path)
+    return Head(head, not (rest.expressions or any(map(is_template, rest.literals))))
+
+
+def has_whole_host(head: str) -> bool:
+    """Whether the beginning of an address goes beyond its host."""
+    return _WITH_WHOLE_HOST.match(head) is not None
 
 
 def address_problem(address: str) -> str | None:
@@ -76,6 +85,26 @@ class _Parts(NamedTuple):
 
     literals: list[str]
     expressions: list[str]
+
+
+class Head(NamedTuple):
+    """The beginning of a text that is the same for all items.
+
+    Attributes:
+        text: the beginning.
+        is_all: whether nothing comes after it.
+    """
+
+    text: str
+    is_all: bool
+
+
+def _with_constants(parts: _Parts, compiler: NodeCompiler, path: Sequence[str | int]) -> tuple[str, _Parts]:
+    """The beginning with its constants filled in, and all parts with that as the first literal."""
+    constants = len(list(takewhile(_is_constant, parts.expressions)))
+    head_parts = chain.from_iterable(zip(parts.literals, [*parts.expressions[:constants], ""], strict=False))
+    head = compiler.constant("".join(head_parts), *path)
+    return head, _Parts([head, *parts.literals[constants + 1 :]], parts.expressions[constants:])
 
 
 def _split(text: str, compiler: NodeCompiler, path: Sequence[str | int]) -> _Parts | None:

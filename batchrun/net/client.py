@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-import anyio
 import httpx
 
-from batchrun.core.errors import InvalidValue, ResponseError
+from batchrun.core.errors import InvalidValue, NodeError, ResponseError
 from batchrun.net.body import ACCEPT_ENCODING, read_body
 from batchrun.net.failures import response_error, status_error, transport_error
+from batchrun.net.gate import Gate
+from batchrun.net.rate_headers import used_up_seconds
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """The methods a request can have."""
@@ -42,10 +42,10 @@ class HttpAnswer:
 
 
 class HttpClient:
-    """Sends requests to one service and never more than `max_concurrency` of them at a time.
+    """Sends requests to one service.
 
-    Requests go straight to the transport: no redirects, no cookies, no retries. Waiting requests get their turn in the
-    order they came, and a turn lasts until the answer is read or the request failed.
+    Requests go straight to the transport: no redirects, no cookies, no retries. A turn at the gate lasts until the answer is
+    read or the request failed.
 
     Must be made on the event loop it is used on. The transport is not closed with it.
 
@@ -53,7 +53,7 @@ class HttpClient:
         transport: what carries the requests.
         base_url: what addresses are appended to; null when addresses are complete.
         headers: sent with every request, unless the request has its own.
-        max_concurrency: the most requests at any instant; null for no limit.
+        gate: lets requests through when the service can take them; null: all go at once.
     """
 
     def __init__(
@@ -62,20 +62,13 @@ class HttpClient:
         *,
         base_url: str | None = None,
         headers: Mapping[str, str] | None = None,
-        max_concurrency: int | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._transport = transport
         self._base_url = (base_url or "").rstrip("/")
         self._headers = {"user-agent": "batchrun", "accept": "*/*", "accept-encoding": ACCEPT_ENCODING}
         self._headers |= {name.lower(): value for name, value in (headers or {}).items()}
-        self._seats = anyio.CapacityLimiter(math.inf if max_concurrency is None else max_concurrency)
-
-    def limit(self, max_concurrency: int | None) -> None:
-        """Send at most this many requests at a time from now on, null for no limit; requests under way are not cut off.
-
-        More: waiting requests go at once. Fewer: none goes before enough of those under way have ended.
-        """
-        self._seats.total_tokens = math.inf if max_concurrency is None else max_concurrency
+        self._gate = gate
 
     def build(self, method: str, address: str, *, headers: Mapping[str, str] | None = None, content: bytes = b"") -> httpx.Request:
         """A request to `address`, percent-encoded and relative to `base_url` if there is one.
@@ -123,21 +116,29 @@ class HttpClient:
             TransportError: the service could not be reached or broke off; `ambiguous` when it may have done the work.
             ResponseError: the body is too large or its compression is broken.
             InvalidValue: the request cannot be sent at all.
+            ServiceParked: the service has been out of order for too long.
         """
-        seat = object()
-        try:
-            self._seats.acquire_on_behalf_of_nowait(seat)
-        except anyio.WouldBlock:
-            await self._seats.acquire_on_behalf_of(seat)
-        try:
+        gate = self._gate
+        if gate is None:
             on_send()
             return await self._exchange(request, idempotent=idempotent, max_response_bytes=max_response_bytes)
+        turn, failed, is_cut_off = await gate.enter(), None, True
+        try:
+            on_send()
+            answer = await self._exchange(request, idempotent=idempotent, max_response_bytes=max_response_bytes)
+            is_cut_off = False
+        except NodeError as error:
+            failed, is_cut_off = error, False
+            raise
         finally:
-            self._seats.release_on_behalf_of(seat)
+            gate.leave(turn, failed, is_cut_off=is_cut_off)
+        return answer
 
     async def _exchange(self, request: httpx.Request, *, idempotent: bool, max_response_bytes: int) -> HttpAnswer:
         try:
             response = await self._transport.handle_async_request(request)
+            if self._gate is not None and (seconds := used_up_seconds(response.headers)):
+                self._gate.close_for(seconds)
             try:
                 if not 200 <= response.status_code < 300:
                     raise await status_error(request, response)

@@ -40,7 +40,8 @@ def transport_error(request: httpx.Request, error: httpx.TransportError, *, idem
     message = f"{describe(request)} failed: {str(error) or type(error).__name__}"
     if isinstance(error, _CANNOT_BE_SENT):
         return InvalidValue(message)
-    return TransportError(message, ambiguous=not idempotent and not isinstance(error, _BEFORE_SENDING))
+    was_sent = not isinstance(error, _BEFORE_SENDING)
+    return TransportError(message, ambiguous=was_sent and not idempotent, was_sent=was_sent)
 
 
 def response_error(request: httpx.Request, response: httpx.Response, error: ResponseError) -> ResponseError:
@@ -65,31 +66,36 @@ async def status_error(request: httpx.Request, response: httpx.Response) -> Http
         # The status says what happened; a body that cannot be read does not change it.
         start = b""
     text = excerpt(start)
-    return HttpStatusError(
-        f"{answered}: {text}" if text else f"{answered} with an empty body", response.status_code, retry_after_seconds(response.headers)
-    )
+    message = f"{answered}: {text}" if text else f"{answered} with an empty body"
+    failure = HttpStatusError(message, response.status_code, retry_after_seconds(response.headers))
+    failure.response_body = start
+    return failure
 
 
 def retry_after_seconds(headers: httpx.Headers) -> float | None:
     """How long the service asks to be left alone; null when it does not say, or says something unreadable.
 
-    A date is compared with the service's own clock (its `Date` header) when it sends one.
+    `retry-after-ms`, where there is one, is more exact than `Retry-After`. A date is compared with the service's own clock (its
+    `Date` header) when it sends one.
 
     Example:
         >>> retry_after_seconds(httpx.Headers({"Retry-After": "120"}))
         120.0
     """
-    value = headers.get("retry-after", "").strip()
+    exact, value = headers.get("retry-after-ms", "").strip(), headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(exact):
+        return float(exact) / 1_000
     if _SECONDS.fullmatch(value):
         return float(value)
-    until = _date(value)
+    until = date_of(value)
     if until is None:
         return None
-    now = _date(headers.get("date", "")) or datetime.now(UTC)
+    now = date_of(headers.get("date", "")) or datetime.now(UTC)
     return max(0.0, (until - now).total_seconds())
 
 
-def _date(text: str) -> datetime | None:
+def date_of(text: str) -> datetime | None:
+    """The time a header says; null when it says none."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

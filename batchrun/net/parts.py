@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from batchrun.core.errors import InvalidValue
-from batchrun.workflow.encoding import encode
+from batchrun.workflows.encoding import encode
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 

@@ -1,45 +1,58 @@
-"""One client per named service, shared by all nodes that use it."""
+"""One client and one gate per named service, shared by all nodes that use it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
+import httpx
 from anyio.lowlevel import RunVar
 
+from batchrun.core.executions import ResourceState
 from batchrun.core.job import Resource
+from batchrun.net.auth import signing
 from batchrun.net.client import HttpClient
+from batchrun.net.gate import Gate
 from batchrun.net.transport import AiohttpTransport
 
 
 @dataclass(slots=True, kw_only=True)
 class _Open:
-    resource: Resource  # kept, so that its id stays taken
-    transport: AiohttpTransport
+    transport: httpx.AsyncBaseTransport
     client: HttpClient
     users: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Guarded:
+    """A resource on an event loop: itself, kept so that its id stays taken, what it was tuned to, and its gate."""
+
+    resource: Resource
+    now: Resource
+    gate: Gate
+
+
 _open: dict[tuple[int, int], _Open] = {}
-_tuned: RunVar[dict[int, tuple[Resource, Resource]]] = RunVar("batchrun_tuned")
-"""By the id of a resource that was tuned on this event loop: itself, kept so that its id stays taken, and what it is now."""
+_guarded: RunVar[dict[int, _Guarded]] = RunVar("batchrun_gates")
+"""By the id of each resource that was used or tuned on this event loop; it outlives the clients, which come and go."""
 
 
 @asynccontextmanager
 async def client_of(resource: Resource) -> AsyncIterator[HttpClient]:
     """The client of a resource on the running event loop.
 
-    Whoever enters first opens it and whoever leaves last closes it, so `max_concurrency` holds for all of them together.
+    Whoever enters first opens it and whoever leaves last closes it, so its limits hold for all of them together.
     Resources are told apart by identity, not by their values: two names are two limits.
     """
-    key = _key(resource)
+    key = id(resource), id(asyncio.get_running_loop())
     if key not in _open:
-        _, now = _tuned.get({}).get(id(resource), (resource, resource))
-        transport = AiohttpTransport()
-        client = HttpClient(transport, base_url=now.base_url, headers=now.headers, max_concurrency=now.max_concurrency)
-        _open[key] = _Open(resource=resource, transport=transport, client=client)
+        gate = _guard(resource).gate
+        transport = signing(AiohttpTransport(), resource.auth)
+        client = HttpClient(transport, base_url=resource.base_url, headers=resource.headers, gate=gate)
+        _open[key] = _Open(transport=transport, client=client)
     shared = _open[key]
     shared.users += 1
     try:
@@ -51,21 +64,36 @@ async def client_of(resource: Resource) -> AsyncIterator[HttpClient]:
             await shared.transport.aclose()
 
 
-def tune(resource: Resource, max_concurrency: int | None) -> None:
-    """Change the limit of a resource on the running event loop, whether its client is open now or opened later. Null: no limit.
+def tune(resource: Resource, **limits: Any) -> None:
+    """Change limits of a resource on the running event loop, whether its client is open now or opened later.
 
     Waiting requests go at once when there is room for more. When there is room for fewer, none goes before enough of those
     under way have ended. `resource` itself stays as it is.
 
+    Args:
+        resource: whose limits.
+        **limits: `max_concurrency` and `requests_per_minute`; null: no limit.
+
     Raises:
-        ValueError: `max_concurrency` is below 1.
+        ValueError: a limit is too small.
     """
-    now = replace(resource, max_concurrency=max_concurrency)
-    _tuned.set({**_tuned.get({}), id(resource): (resource, now)})
-    shared = _open.get(_key(resource))
-    if shared is not None:
-        shared.client.limit(max_concurrency)
+    guarded = _guard(resource)
+    now = replace(guarded.now, **limits)
+    guarded.gate.limit(max_concurrency=now.max_concurrency, requests_per_minute=now.requests_per_minute)
+    _guarded.get()[id(resource)] = replace(guarded, now=now)
 
 
-def _key(resource: Resource) -> tuple[int, int]:
-    return id(resource), id(asyncio.get_running_loop())
+def states(resources: Mapping[str, Resource]) -> dict[str, ResourceState]:
+    """What the gates of those resources do at this moment that are used on the running event loop, by name."""
+    known = _guarded.get({})
+    return {name: known[id(resource)].gate.state() for name, resource in resources.items() if id(resource) in known}
+
+
+def _guard(resource: Resource) -> _Guarded:
+    known = _guarded.get(None)
+    if known is None:
+        known = {}
+        _guarded.set(known)
+    if id(resource) not in known:
+        known[id(resource)] = _Guarded(resource=resource, now=resource, gate=Gate(resource))
+    return known[id(resource)]

@@ -15,6 +15,7 @@ from typing import cast
 import aiohttp
 import httpx
 import yarl
+from aiohttp.abc import AbstractResolver
 
 # Many servers drop idle connections after 5 s. Dropping them earlier keeps requests from meeting a closing connection.
 _KEEP_ALIVE_SECONDS = 4.0
@@ -39,6 +40,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     Args:
         max_connections: the most connections at once; null for no limit.
         trust_env: take proxies and `.netrc` logins from the environment.
+        resolver: looks hosts up; connections go to the addresses it gives. Null: the one of the system.
 
     Example:
         >>> async def status(url: str) -> int:
@@ -46,9 +48,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         ...         return (await transport.handle_async_request(httpx.Request("GET", url))).status_code
     """
 
-    def __init__(self, *, max_connections: int | None = None, trust_env: bool = False) -> None:
+    def __init__(self, *, max_connections: int | None = None, trust_env: bool = False, resolver: AbstractResolver | None = None) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=max_connections or 0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
+            connector=aiohttp.TCPConnector(limit=max_connections or 0, keepalive_timeout=_KEEP_ALIVE_SECONDS, resolver=resolver),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_SKIPPED_HEADERS,

@@ -1,38 +1,28 @@
-"""The `http` node: one request per item, its answer as JSON or text."""
+"""The `http` node: requests for each item, and what is made of their answers."""
 
 from __future__ import annotations
 
-import json
+import base64
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import httpx
-import pydantic_core
-
-from batchrun.core.checks import at_least, refuse
-from batchrun.core.errors import ResponseError, known_values
+from batchrun.core.auth import Auth
+from batchrun.core.checks import at_least, problem, refuse
+from batchrun.core.errors import known_values
 from batchrun.core.job import NodeOptions, Resource
-from batchrun.net.address import Address, address_problem, compile_path, compile_url
-from batchrun.net.client import IDEMPOTENT_METHODS, MAX_RESPONSE_BYTES, METHODS, HttpAnswer, HttpClient
-from batchrun.net.failures import describe, excerpt
-from batchrun.net.parts import form_body, header_value, json_body, query_string, text_of
-from batchrun.net.shared import client_of
-from batchrun.net.transport import AiohttpTransport
-from batchrun.workflow.node import NodeCall, NodeCompiler, Render
-from batchrun.workflow.scope import Scope
+from batchrun.net.address import Address, address_problem, compile_path, compile_url, constant_head, has_whole_host
+from batchrun.net.answers import READERS, steps_of
+from batchrun.net.bodies import WRITERS
+from batchrun.net.client import IDEMPOTENT_METHODS, MAX_RESPONSE_BYTES, METHODS
+from batchrun.net.hosts import AllowedHosts, host_problem
+from batchrun.net.pages import Pages
+from batchrun.net.success import success_of
+from batchrun.nodes.http_call import CALL_KEY, HttpCall, OwnHeaders, Parts, Reading, Way
+from batchrun.workflows.node import NodeCall, NodeCompiler
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE)
-_CALL_KEY = "idempotency-key"
 _SET_BY_THE_CLIENT = ("content-length", "transfer-encoding", "connection")
-_BODIES: dict[str, tuple[str, Callable[[Any], bytes]]] = {
-    "json": ("application/json", json_body),
-    "text": ("text/plain; charset=utf-8", lambda value: text_of(value, "text").encode()),
-    "form": ("application/x-www-form-urlencoded", lambda value: form_body(value, "form")),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +34,7 @@ class HttpRequest:
     path: str | None = None
     """Appended to the resource's base_url. What a template inserts is percent-encoded and cannot leave its segment."""
     url: str | None = None
-    """A complete address, without a resource. Scheme and host are literal or come from vars."""
+    """A complete address, without a resource. Scheme and host are literal or come from vars; from item data only with allow_hosts."""
     query: dict[str, Any] = field(default_factory=dict)
     """Appended to the address; nulls are left out, a list repeats its key."""
     headers: dict[str, Any] = field(default_factory=dict)
@@ -55,6 +45,10 @@ class HttpRequest:
     """A text body in UTF-8."""
     form: dict[str, Any] | None = None
     """A form body; nulls are left out, a list repeats its key."""
+    multipart: dict[str, Any] | None = None
+    """A form body with files: bytes, inputs that are files, and outputs of `file` nodes are sent as files."""
+    bytes: str | None = None
+    """A body as it is: a template that gives bytes, text or a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +62,22 @@ class HttpNode(NodeOptions):
     type: Literal["http"] = "http"
     """Sends an HTTP request."""
     resource: str | None = None
-    """The named service that is called; its headers and its limit apply."""
+    """The named service that is called; its headers, its auth and its limits apply."""
     request: HttpRequest
     """What is sent."""
-    response: Literal["json", "text"] = "json"
+    auth: Auth | None = None
+    """Who sends it, where there is no resource."""
+    allow_hosts: tuple[str, ...] | None = None
+    """Hosts that item data may name in url: `api.example.com`, `*.example.com`, `host:8443`; only public ones, unless an address is
+    written out."""
+    response: Literal["json", "text", "bytes"] = "json"
     """What the answer is read as. An empty answer read as JSON is null."""
+    success: str | None = None
+    """A template about `response`, what was read, and `status`; where it is false, the call fails with `Unsuccessful`."""
+    extract: str | None = None
+    """The path of the output in a JSON answer, such as `data.items[0].id`; null: the whole answer."""
+    pages: Pages | None = None
+    """How a list comes that is answered in pages; null: in one answer."""
     idempotent: bool | None = None
     """Whether a request may reach the service twice and so is tried again when its answer got lost; null: all but POST and PATCH may."""
     max_response_bytes: int = MAX_RESPONSE_BYTES
@@ -80,7 +85,13 @@ class HttpNode(NodeOptions):
 
     def __post_init__(self) -> None:
         NodeOptions.__post_init__(self)  # a class with slots is made twice, which breaks super()
-        refuse(at_least(1, max_response_bytes=self.max_response_bytes))
+        path = None if self.extract is None or steps_of(self.extract) else f"is not a path such as data.items[0]: {self.extract!r}"
+        refuse(
+            at_least(1, max_response_bytes=self.max_response_bytes),
+            problem("extract", "takes from a JSON answer" if self.extract is not None and self.response != "json" else path),
+            problem("extract", "cannot be given with pages: say pages.items" if self.extract is not None and self.pages else None),
+            problem("pages", "takes lists from JSON answers" if self.pages is not None and self.response != "json" else None),
+        )
 
     def bind(self, compiler: NodeCompiler) -> NodeCall | None:
         """Check the request and compile its templates."""
@@ -89,33 +100,61 @@ class HttpNode(NodeOptions):
             resource = compiler.resource(self.resource, "resource")
         self._check_method(compiler)
         self._check_header_names(compiler)
-        address = self._address(resource, compiler)
-        bodies = [name for name in _BODIES if getattr(request, name) is not None]
+        is_guarded = self._is_guarded(compiler)
+        address = None if is_guarded else self._address(resource, compiler)
+        bodies = [name for name in WRITERS if getattr(request, name) is not None]
         if len(bodies) > 1:
             compiler.problem(f"must have at most one body, has {' and '.join(bodies)}", "request")
         query = compiler.template(request.query, "request", "query") if request.query else None
         headers = compiler.template(request.headers, "request", "headers") if request.headers else None
         body = compiler.template(getattr(request, bodies[0]), "request", bodies[0]) if bodies else None
-        if address is None:
+        url = compiler.template(request.url, "request", "url") if is_guarded else None
+        success = success_of(self.success, lambda message: compiler.problem(message, "success")) if self.success is not None else None
+        auth = compiler.credentials(self.auth, "auth")
+        if address is None and url is None:
             return None
-        given = {name.lower() for name in (*request.headers, *(resource.headers if resource else ()))}
-        parts = _Parts(
+        parts = Parts(
             method=request.method.upper(),
             address=address,
+            url=url,
             query=query,
             headers=headers,
             body=body,
-            write_body=_BODIES[bodies[0]][1] if bodies else json_body,
-            own_headers={name: value for name, value in self._own_headers(bodies).items() if name not in given},
-            sends_call_key=request.method.upper() not in ("GET", "HEAD") and _CALL_KEY not in given,
+            write_body=WRITERS[bodies[0]] if bodies else None,
+            **self._own(resource),
         )
         self._check_sharing(compiler)
-        call = _HttpCall(self, parts, resource)
-        return NodeCall(call=call, key=call.key, waits=True, queues=True, sends_call_key=parts.sends_call_key, lifespan=call.lifespan)
+        reading = Reading(read=READERS[self.response], success=success, steps=steps_of(self.extract or "") or (), pages=self.pages)
+        way = Way(
+            resource=resource,
+            auth=auth,
+            allowed=AllowedHosts(self.allow_hosts or ()) if is_guarded else None,
+            idempotent=parts.method in IDEMPOTENT_METHODS if self.idempotent is None else self.idempotent,
+            max_response_bytes=self.max_response_bytes,
+        )
+        return self._node_call(HttpCall(parts, reading, way), sends_call_key=parts.sends_call_key)
 
-    def _own_headers(self, bodies: list[str]) -> dict[str, str]:
-        accept = {"accept": "application/json"} if self.response == "json" else {}
-        return accept | ({"content-type": _BODIES[bodies[0]][0]} if bodies else {})
+    def _own(self, resource: Resource | None) -> OwnHeaders:
+        """What the node adds to a request that the job does not say itself."""
+        given = {name.lower() for name in (*self.request.headers, *(resource.headers if resource else ()))}
+        return OwnHeaders(
+            own_headers={"accept": "application/json"} if self.response == "json" and "accept" not in given else {},
+            sends_media_type="content-type" not in given,
+            sends_call_key=self.request.method.upper() not in ("GET", "HEAD") and CALL_KEY not in given,
+        )
+
+    def _node_call(self, call: HttpCall, *, sends_call_key: bool) -> NodeCall:
+        is_binary = self.response == "bytes"
+        return NodeCall(
+            call=call,
+            key=call.key,
+            waits=True,
+            queues=True,
+            sends_call_key=sends_call_key,
+            returns=bytes if is_binary else None,
+            restore=_bytes if is_binary else _same,
+            lifespan=call.lifespan,
+        )
 
     def _check_method(self, compiler: NodeCompiler) -> None:
         method = self.request.method.upper()
@@ -142,6 +181,23 @@ class HttpNode(NodeOptions):
             elif name.lower() in _SET_BY_THE_CLIENT:
                 compiler.problem(f"{name} follows from the body and cannot be set; leave it out", "request", "headers", name)
 
+    def _is_guarded(self, compiler: NodeCompiler) -> bool:
+        """Whether item data names the host, and the job says which ones it may name."""
+        for index, entry in enumerate(self.allow_hosts or ()):
+            wrong = host_problem(entry)
+            if wrong:
+                compiler.problem(wrong, "allow_hosts", index)
+        if self.auth is not None and self.resource is not None:
+            compiler.problem("must not be given with a resource: give the resource an auth", "auth")
+        if self.request.url is None or not self.allow_hosts or self.request.path is not None or self.resource is not None:
+            return False
+        head = constant_head(self.request.url, compiler, "request", "url")
+        if head.is_all or has_whole_host(head.text):
+            return False
+        if self.auth is not None:
+            compiler.problem("must not be sent to hosts that item data names", "auth")
+        return True
+
     def _address(self, resource: Resource | None, compiler: NodeCompiler) -> Address | None:
         request = self.request
         if (request.path is None) == (request.url is None):
@@ -156,109 +212,17 @@ class HttpNode(NodeOptions):
         if self.resource is None:
             compiler.problem("is appended to the base_url of a resource: name one under resource, or give url", "request", "path")
         if resource is not None:
-            problem = address_problem(resource.base_url)
-            if problem is None and ("?" in resource.base_url or "#" in resource.base_url):
-                problem = "must end with its path; put a query under request.query"
-            if problem:
-                compiler.problem(f"base_url of {self.resource!r} {problem}", "resource")
+            wrong = address_problem(resource.base_url)
+            if wrong is None and ("?" in resource.base_url or "#" in resource.base_url):
+                wrong = "must end with its path; put a query under request.query"
+            if wrong:
+                compiler.problem(f"base_url of {self.resource!r} {wrong}", "resource")
         return compile_path(request.path or "", compiler, "request", "path")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Parts:
-    """A request, compiled.
-
-    Attributes:
-        own_headers: what the node adds, unless the job says otherwise.
-    """
-
-    method: str
-    address: Address
-    query: Render | None
-    headers: Render | None
-    body: Render | None
-    write_body: Callable[[Any], bytes]
-    own_headers: dict[str, str]
-    sends_call_key: bool
-
-    def request(self, client: HttpClient, scope: Scope, call_key: str | None) -> httpx.Request:
-        """The request for one item."""
-        address = self.address(scope)
-        query = query_string(self.query(scope), "query") if self.query else ""
-        if query:
-            address += ("&" if "?" in address else "?") + query
-        headers = dict(self.own_headers)
-        if self.headers:
-            for name, value in self.headers(scope).items():
-                if value is not None:
-                    headers[name.lower()] = header_value(value, name)
-        if self.sends_call_key and call_key is not None:
-            headers[_CALL_KEY] = call_key
-        content = self.write_body(self.body(scope)) if self.body else b""
-        return client.build(self.method, address, headers=headers, content=content)
+def _bytes(value: Any) -> Any:
+    return None if value is None else base64.b64decode(value)
 
 
-class _HttpCall:
-    """The call of one `http` node."""
-
-    def __init__(self, options: HttpNode, parts: _Parts, resource: Resource | None) -> None:
-        self._parts = parts
-        self._resource = resource
-        self._idempotent = parts.method in IDEMPOTENT_METHODS if options.idempotent is None else options.idempotent
-        self._max_response_bytes = options.max_response_bytes
-        self._read = _read_json if options.response == "json" else _read_text
-        self._client: HttpClient
-
-    async def __call__(self, scope: Scope) -> Any:
-        request = self._parts.request(self._client, scope, scope.call_key)
-        answer = await self._client.send(
-            request,
-            idempotent=self._idempotent,
-            max_response_bytes=self._max_response_bytes,
-            on_send=lambda: scope.sending(in_doubt=not self._idempotent),
-        )
-        return self._read(request, answer)
-
-    def key(self, scope: Scope) -> Any:
-        """All that is sent, the call key aside: what the resource says counts where the request ends up with it."""
-        request = self._parts.request(self._client, scope, None)
-        return [request.method, str(request.url), repr(request.headers.raw), request.read().decode("latin-1")]
-
-    @asynccontextmanager
-    async def lifespan(self) -> AsyncIterator[None]:
-        """Hold connections open."""
-        if self._resource is not None:
-            async with client_of(self._resource) as self._client:
-                yield
-        else:
-            async with AiohttpTransport() as transport:
-                self._client = HttpClient(transport)
-                yield
-
-
-def _read_json(request: httpx.Request, answer: HttpAnswer) -> Any:
-    if not answer.body:
-        return None
-    try:
-        return pydantic_core.from_json(answer.body)
-    except ValueError:
-        pass
-    try:
-        # Slower, and the only one to take lone surrogates, a byte order mark and UTF-16, which services do send.
-        return json.loads(answer.body)
-    except (ValueError, RecursionError) as error:
-        kind = answer.headers.get("content-type", "no content type")
-        raise ResponseError(
-            f"{describe(request)} answered {answer.status} with a body that is not JSON ({kind}): {excerpt(answer.body)}"
-        ) from error
-
-
-def _read_text(request: httpx.Request, answer: HttpAnswer) -> str:
-    charset = _CHARSET.search(answer.headers.get("content-type", ""))
-    encoding = charset[1] if charset else "utf-8"
-    try:
-        return answer.body.decode(encoding)
-    except (LookupError, ValueError) as error:
-        raise ResponseError(
-            f"{describe(request)} answered {answer.status} with a body that is not {encoding} text: {excerpt(answer.body)}"
-        ) from error
+def _same(value: Any) -> Any:
+    return value

@@ -19,7 +19,7 @@ from typing import Any
 
 from batchrun.core.errors import InvalidValue
 from batchrun.nodes.sources import Chain, Import, Source, names_in, read_module, read_source, unwarned
-from batchrun.workflow.encoding import encode
+from batchrun.workflows.encoding import encode
 
 _MOST_PARTS = 1_000
 _MOST_VALUES = 200_000

@@ -6,8 +6,8 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from batchrun.workflow.node import NodeCompiler
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.node import NodeCompiler
+from batchrun.workflows.scope import Scope
 
 _LISTS = (list, Sequence, Iterable)
 _NO_LISTS = (bool, int, float, str, bytes, dict, set, frozenset, type(None))

@@ -6,69 +6,115 @@ import base64
 import functools
 import importlib
 import inspect
+import sys
 import traceback
-import types
 import typing
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from batchrun.core.errors import known_values
+from batchrun.core.checks import KEY, at_least, refuse
+from batchrun.core.errors import InvalidValue, known_values
 from batchrun.core.job import NodeOptions
+from batchrun.nodes.annotations import UNIONS, hints_of, is_context
+from batchrun.nodes.classes import is_node_class
+from batchrun.nodes.flows import as_flow
 from batchrun.nodes.identity import identity_of
 from batchrun.nodes.lists import check_lists, item_type, list_caller
-from batchrun.workflow.context import Context
-from batchrun.workflow.node import NodeCall, NodeCompiler
-from batchrun.workflow.scope import Scope
+from batchrun.nodes.placement import Called, Placed, placed
+from batchrun.workflows.functions import NodeFunction, PythonWorkflow
+from batchrun.workflows.node import NodeCall, NodeCompiler
+from batchrun.workflows.scope import Scope
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-_UNIONS = (typing.Union, types.UnionType)
-_UNRESOLVED = (NameError, TypeError, AttributeError, SyntaxError)  # annotations that only exist for type checkers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PythonNode(NodeOptions):
-    """Calls a Python function.
+    """Calls a Python function, or an instance of a class.
 
     Without `inputs`, a function that needs one argument gets `{{ input }}`. A parameter annotated `batchrun.Context` is no
     input: it gets the context of the call.
 
     With `batch`, every parameter gets a list with one value for each item, and the function returns a list of outputs in
     the same order.
+
+    A class whose instances can be called is a function with a life: an instance is made once in each process that calls it,
+    its `setup()` runs before the first call and its `teardown()` after the last, where it has them.
     """
 
     type: Literal["python"] = "python"
     """Calls a Python function."""
     call: str | Callable[..., Any]
-    """`module:function`; modules are searched on the Python path, then in the job's folder, then in the working directory."""
+    """`module:function` or `module:Class`; modules are searched on the Python path, in the job's folder, in the working directory."""
+    init: dict[str, Any] = field(default_factory=dict)
+    """What an instance of the class is made with, by name; templates may refer to `vars`."""
+    placement: Literal["auto", "loop", "thread", "process"] = field(default="auto", metadata={KEY: "in"})
+    """Where it is called. auto: async functions on the event loop, others in threads; loop: a promise that it never blocks;
+    process: in worker processes, for what computes in Python, holds the interpreter or may crash."""
+    workers: int | None = None
+    """The most worker processes; null: as many as there are cores, and never more than `run.parallelism`."""
+
+    def __post_init__(self) -> None:
+        NodeOptions.__post_init__(self)  # a class with slots is made twice, which breaks super()
+        refuse(at_least(1, workers=self.workers))
 
     def bind(self, compiler: NodeCompiler) -> NodeCall | None:
         """Import the function and check its parameters against the inputs."""
-        function = self._function(compiler)
-        if function is None:
+        target = self._function(compiler)
+        if target is None:
             return None
-        parameters = _parameters(function, has_inputs=bool(compiler.input_names))
-        worker = _worker(function)
-        hints = _hints(worker)
-        contexts = tuple(name for name in parameters if _is_context(hints.get(name)))
+        identity, decorated = identity_of(target), target
+        if isinstance(decorated, NodeFunction | PythonWorkflow):
+            target = decorated.function
+        shape: Callable[..., Any] = functools.partial(target.__call__, None) if is_node_class(target) else target
+        parameters = _parameters(shape, has_inputs=bool(compiler.input_names))
+        worker = _worker(shape)
+        hints = hints_of(worker)
+        contexts = tuple(name for name in parameters if is_context(hints.get(name)))
         self._check(parameters, contexts, compiler)
         returns = hints.get("return")
         if self.batch is not None:
             check_lists(hints, contexts, compiler)
             returns = item_type(returns)
-        call = _caller(function, parameters, compiler.input_names, contexts)
-        return NodeCall(
+        is_flow = isinstance(decorated, PythonWorkflow)
+        place = self._placed(target, contexts, compiler, is_async=inspect.iscoroutinefunction(worker), is_flow=is_flow)
+        if place is None:
+            return None
+        call = place.made(_caller(place.function, parameters, compiler.input_names, contexts))
+        node_call = NodeCall(
             call=call,
             call_many=list_caller(call) if self.batch is not None else None,
-            waits=inspect.iscoroutinefunction(worker),
+            waits=place.waits,
+            queues=place.queues,
+            lifespan=place.lifespan,
             returns=returns,
             key=lambda scope: scope.inputs,
             sends_call_key=bool(contexts),
             wants_context=bool(contexts),
             restore=_restorer(returns),
-            identity=identity_of(function),
+            identity=identity,
         )
+        return as_flow(node_call, compiler, PythonNode) if is_flow else node_call
+
+    def _placed(
+        self, target: Callable[..., Any], contexts: tuple[str, ...], compiler: NodeCompiler, *, is_async: bool, is_flow: bool
+    ) -> Placed | None:
+        init = compiler.constants(self.init, "init") if self.init else {}
+        if self.init and not is_node_class(target):
+            compiler.problem("is for a class whose instances can be called; give a function its values under inputs", "init")
+        if self.workers is not None and self.placement != "process":
+            compiler.problem("is the number of worker processes: say in: process, or remove it", "workers")
+        if contexts and self.placement == "process":
+            compiler.problem(f"a call in another process has no context: remove the parameter {contexts[0]!r}, or in: process", "call")
+        name = self.call if isinstance(self.call, str) else _name(self.call)
+        stays = "it is a workflow" if is_flow else f"its parameter {contexts[0]!r} is the context of the call" if contexts else None
+        called = Called(node_id=self.id, target=target, name=name, is_async=is_async, init=init or {}, stays=stays)
+        try:
+            return placed(called, self.placement, self.workers)
+        except InvalidValue as mistake:
+            compiler.problem(str(mistake), "call")
+            return None
 
     def _function(self, compiler: NodeCompiler) -> Callable[..., Any] | None:
         if callable(self.call):
@@ -116,6 +162,17 @@ class PythonNode(NodeOptions):
                 compiler.problem(f"the function's parameter {name!r} is missing", "inputs")
 
 
+def _name(call: Callable[..., Any]) -> str | None:
+    """`module:name` of a decorated function: by that name its module has what the decorator made of it, and not the function itself."""
+    if not isinstance(call, NodeFunction):
+        return None
+    module, name = call.function.__module__, call.function.__qualname__
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return f"{module}:{name}" if isinstance(found, NodeFunction) and found.function is call.function and module != "__main__" else None
+
+
 def _import(module_name: str, compiler: NodeCompiler) -> Any:
     try:
         return importlib.import_module(module_name)
@@ -151,10 +208,6 @@ def _is_required(parameter: inspect.Parameter) -> bool:
     return parameter.default is inspect.Parameter.empty and parameter.kind not in _VARIADIC
 
 
-def _is_context(hint: Any) -> bool:
-    return hint is Context or (typing.get_origin(hint) in _UNIONS and Context in typing.get_args(hint))
-
-
 def _caller(
     function: Callable[..., Any], parameters: typing.Mapping[str, inspect.Parameter], names: tuple[str, ...], contexts: tuple[str, ...]
 ) -> Callable[[Scope], Any]:
@@ -181,19 +234,6 @@ def _worker(function: Callable[..., Any]) -> Callable[..., Any]:
     return type(function).__call__ if is_object else function
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of parameters and return value; those are left out that cannot be resolved."""
-    with suppress(*_UNRESOLVED):
-        return typing.get_type_hints(function)
-    hints: dict[str, Any] = {}
-    with suppress(*_UNRESOLVED):
-        names = getattr(inspect.unwrap(function), "__globals__", {})
-        for name, annotation in function.__annotations__.items():
-            with suppress(*_UNRESOLVED):
-                hints |= typing.get_type_hints(types.SimpleNamespace(__annotations__={name: annotation}), globalns=names)
-    return hints
-
-
 def _restorer(annotation: Any) -> Callable[[Any], Any]:
     """What makes a value of the annotated type from what its JSON text says."""
     if annotation is bytes:
@@ -214,7 +254,7 @@ def _is_plain(annotation: Any) -> bool:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is dict:
         return not arguments or (arguments[0] in (str, Any) and _is_plain(arguments[1]))
-    return (origin is list or origin in _UNIONS) and all(map(_is_plain, arguments))
+    return (origin is list or origin in UNIONS) and all(map(_is_plain, arguments))
 
 
 def _unchanged(value: Any) -> Any:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from batchrun.core.job import NodeOptions
-from batchrun.workflow.encoding import encode
-from batchrun.workflow.node import NodeCall, NodeCompiler
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.encoding import encode
+from batchrun.workflows.node import NodeCall, NodeCompiler
+from batchrun.workflows.scope import Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

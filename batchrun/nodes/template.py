@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from batchrun.core.job import NodeOptions
-from batchrun.workflow.node import NodeCall, NodeCompiler
-from batchrun.workflow.templates import exact_expression
+from batchrun.workflows.node import NodeCall, NodeCompiler
+from batchrun.workflows.templates import exact_expression
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, chain, groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ _MICROSECONDS = pa.scalar(1000.0)
 _NULL_TEXT = pa.scalar(None, pa.string())
 _NO_ERROR = ErrorRecord("", "", None, retryable=False, http_status=None, traceback=None)
 _window = attrgetter("window")
+_position = itemgetter(0)
 
 
 class _Constant:
@@ -101,7 +103,7 @@ class ResultColumns:
 
     def _node_executions(self, nodes: list[Sequence[NodeRecord]], failed: pa.Array) -> pa.Array:
         counts = list(map(len, nodes))
-        records = self._records(list(chain.from_iterable(nodes)))
+        records = self._records(list(chain.from_iterable(nodes)), self._occurrences(nodes))
         offsets = pa.array(list(accumulate(counts, initial=0)), pa.int32())
         if self._layout.node_executions == "full":
             return pa.ListArray.from_arrays(offsets, records.to_struct_array())
@@ -115,15 +117,40 @@ class ResultColumns:
         offsets = pa.array(list(accumulate(kept, initial=0)), pa.int32())
         return pa.ListArray.from_arrays(offsets, records.filter(shown).to_struct_array())
 
-    def _records(self, records: list[NodeRecord]) -> pa.RecordBatch:
+    def _occurrences(self, nodes: list[Sequence[NodeRecord]]) -> pa.Array:
+        """How many executions of the same node each one follows in its item: only parts of calls run more than once."""
+        if not self._layout.parts:
+            return _zeros(sum(map(len, nodes)))
+        occurrences: list[int] = []
+        for each in nodes:
+            positions = list(map(_position, each))
+            if len(set(positions)) == len(positions):
+                occurrences += [0] * len(positions)
+                continue
+            counts = Counter[int]()
+            for position in positions:
+                occurrences.append(counts[position])
+                counts[position] += 1
+        return pa.array(occurrences, pa.int32())
+
+    def _named(self, positions: list[int]) -> tuple[pa.Array, pa.Array]:
+        """Ids and types of nodes by their positions."""
+        if not self._layout.parts:
+            indices = pa.array(positions, pa.int32())
+            return self._node_ids.take(indices), self._node_types.take(indices)
+        known = [*self._layout.nodes, *reversed(self._layout.parts)]  # which counts from its end as negative positions do
+        indices = pa.array([position if position >= 0 else len(known) + position for position in positions], pa.int32())
+        return tuple(pa.array(names, pa.string()).take(indices) for names in zip(*known, strict=True))
+
+    def _records(self, records: list[NodeRecord], occurrences: pa.Array) -> pa.RecordBatch:
         """The node executions of all items of a batch, one after another."""
         positions, statuses, attempts, started, durations, inputs, outputs, errors, call_keys, usages, hits = _transposed(records, 11)
         count = len(records)
-        indices = pa.array(positions, pa.int32())
+        ids, types = self._named(positions)
         columns = {
-            "node_id": self._node_ids.take(indices),
-            "node_type": self._node_types.take(indices),
-            "occurrence": _zeros(count),
+            "node_id": ids,
+            "node_type": types,
+            "occurrence": occurrences,
             "status": pa.array(statuses, pa.string()),
             "attempts": pa.array(attempts, pa.int32()),
             "started_at": pa.array(started, TIMESTAMP),

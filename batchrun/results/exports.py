@@ -19,7 +19,7 @@ from batchrun.core.items import ITEM_STATUSES
 from batchrun.results.files import replacing
 from batchrun.results.reader import iter_results, scan_results
 from batchrun.results.schema import is_json
-from batchrun.workflow.encoding import encode
+from batchrun.workflows.encoding import encode
 
 Format: TypeAlias = Literal["csv", "ndjson", "arrow"]
 

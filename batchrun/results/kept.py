@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -88,6 +88,11 @@ class KeptNodes:
 def is_output(node: KeptNode) -> bool:
     """Whether a retry goes on from it: neither from failures, though the item went on, nor from calls that never ended."""
     return node.record is not None and node.record[1] in ("completed", "skipped")
+
+
+def is_waiting(node: KeptNode | None) -> TypeGuard[KeptNode]:
+    """Whether a node waits for a person."""
+    return node is not None and node.record is not None and node.record[1] == "waiting"
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchrun.core.errors import BatchrunError
-from batchrun.core.items import DONE_STATUSES, ItemResult, KeptNode, RestoredItem
+from batchrun.core.items import DONE_STATUSES, ItemResult, KeptNode, RestoredItem, shown_id
 from batchrun.results.columns import ResultColumns
 from batchrun.results.exports import flat_column, json_lines
 from batchrun.results.reader import RESULT_FILE, open_results
@@ -180,9 +180,16 @@ def _with_kept_nodes(row: dict[str, Any], folder: Path, ordinal: int) -> dict[st
     recovered = Recovered(folder)
     recovered.read_open_items()
     restored = recovered.item(ordinal)
-    told = {node["node_id"] for node in row["node_executions"]}
-    kept = [node for node in _kept(restored) if node["node_id"] not in told]
-    return {**row, "node_executions": [*kept, *row["node_executions"]]}
+    nodes = {node["node_id"]: node for node in _kept(restored)}
+    told = [{**node, **_since_then(node, nodes.pop(node["node_id"], None))} for node in row["node_executions"]]
+    return {**row, "node_executions": [*nodes.values(), *told]}
+
+
+def _since_then(told: Mapping[str, Any], kept: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What has become of a node that waited for a person at the end of the run: since when it does, or what was decided."""
+    if told["status"] != "waiting" or kept is None:
+        return {}
+    return {"started_at": kept["started_at"]} if kept["status"] == "waiting" else {"checkpoint": kept.get("checkpoint")}
 
 
 def row_of(layout: ResultLayout, result: ItemResult) -> dict[str, Any]:
@@ -227,7 +234,7 @@ def _node(node: KeptNode) -> dict[str, Any]:
             "usage": usage._asdict() if usage is not None else None,
             "cache_hit": any(node.record[10:]),
         }
-    return {**dict.fromkeys(field.name for field in NODE_EXECUTION), "node_id": node.node_id, "occurrence": 0, **told}
+    return {**dict.fromkeys(field.name for field in NODE_EXECUTION), "node_id": shown_id(node.node_id), "occurrence": 0, **told}
 
 
 def _loaded(text: bytes | None) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +17,13 @@ from batchrun.core.errors import ExecutionError
 from batchrun.core.items import DONE_STATUSES, ITEM_STATUSES, KeptNode, RestoredItem
 from batchrun.results.by_ordinal import Values
 from batchrun.results.journal import AGAIN, HEADER, NODES, ROWS, SPENT, Frame, epochs, frames, mapped
-from batchrun.results.kept import KeptNodes, is_output, place_of
+from batchrun.results.kept import KeptNodes, is_output, is_waiting, place_of
 
 _LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 _ORDINAL = pa.field("ordinal", pa.int64())  # the last column of the rows in a journal: where the item stands in the run
 _NOW = 2**62  # a place after all that is written down
 _FAILED = 1 + ITEM_STATUSES.index("failed")
+_WAITING = ITEM_STATUSES.index("waiting")
 
 
 class _Again(NamedTuple):
@@ -53,6 +54,7 @@ class Recovered:
 
     Attributes:
         done: by ordinal: 0 for items that are not done, else 1 + the position of their status in `ITEM_STATUSES`.
+        waiting: the ordinals of items that had come to a node which waits for a person when they were last run; they are not done.
         spent: what was spent: counters by name; empty when nothing was counted.
         dropped: what could not be read, for people.
 
@@ -68,6 +70,7 @@ class Recovered:
         self._edits: dict[str, list[int]] = {}  # by node: the places that say that it was edited
         self._nodes: KeptNodes | None = None
         self.done = bytearray()
+        self.waiting: dict[int, int] = {}  # with the place of the frame that has the row
         self.spent: Mapping[str, Any] = {}
         self.dropped: list[str] = []
         for place, frame in self._frames(self.dropped):
@@ -142,18 +145,23 @@ class Recovered:
         again, earlier = self._again[ordinal], self._earlier[ordinal]
         attempts, node_attempts = 1 + earlier.item, Counter(dict(earlier.nodes))
         nodes: dict[str, KeptNode | None] = {}
+        asked: dict[str, KeptNode] = {}  # what was last written down of nodes that wait for a person
         counted: set[tuple[str, int]] = set()
         for place, node in self._nodes.of(ordinal) if self._nodes is not None else ():
             attempts = max(attempts, node.item_attempts)
-            edits = self._edits.get(node.node_id, [])
+            edits = self._edits.get(node.node_id.partition("/")[0], [])  # of a part: those of the node whose call it belongs to
             stretch = bisect_right(edits, place)  # between which edits of the node
             is_since = place > again.since
             holds = stretch == len(edits) and (is_since or (place > again.anew_since and is_output(node)))
+            if (last := asked.pop(node.node_id, None)) is not None and holds:
+                nodes[node.node_id] = _joined(node, last)
             if node.node_id not in nodes and holds:
                 nodes[node.node_id] = node
             elif is_since and (node.node_id, stretch) not in counted:
                 node_attempts[node.node_id] += node.node_attempts
             nodes.setdefault(node.node_id, None)  # the last word about a node counts, or nothing does
+            if is_waiting(newest := nodes[node.node_id]):
+                asked[node.node_id] = newest
             counted.add((node.node_id, stretch))
         if not nodes and not again.generation:
             return None
@@ -162,12 +170,19 @@ class Recovered:
     def rows(self) -> Iterator[tuple[list[int], pa.RecordBatch]]:
         """The rows of all items that are done, with their ordinals in ascending order; a frame at a time."""
         row_of, count = self._row_of, len(self._row_of)
+        return self._rows(lambda ordinal, place: ordinal < count and row_of[ordinal] == place)
+
+    def waiting_rows(self) -> Iterator[tuple[list[int], pa.RecordBatch]]:
+        """The rows of the items in `waiting`, in the same way."""
+        return self._rows(lambda ordinal, place: self.waiting.get(ordinal) == place)
+
+    def _rows(self, is_wanted: Callable[[int, int], bool]) -> Iterator[tuple[list[int], pa.RecordBatch]]:
         for place, frame in self._frames([]):
             if frame.kind != ROWS:
                 continue
             batch = pa.ipc.open_stream(pa.py_buffer(frame.body)).read_next_batch()
             ordinals, last = batch.column(batch.num_columns - 1).to_pylist(), batch.num_columns - 1
-            rows = [row for row, ordinal in enumerate(ordinals) if ordinal < count and row_of[ordinal] == place]
+            rows = [row for row, ordinal in enumerate(ordinals) if is_wanted(ordinal, place)]
             if rows:
                 found = batch.remove_column(last)
                 yield [ordinals[row] for row in rows], found if len(rows) == len(ordinals) else found.take(pa.array(rows, pa.int64()))
@@ -181,6 +196,10 @@ class Recovered:
                     self._know(ordinal)
                 done[ordinal] = 1 + status
                 row_of[ordinal] = place
+                if self.waiting:
+                    self.waiting.pop(ordinal, None)
+            elif status == _WAITING:
+                self.waiting[ordinal] = place
 
     def _run_again(self, place: int, ordinals: Sequence[int], *, from_start: bool) -> None:
         for ordinal in ordinals:
@@ -226,6 +245,18 @@ def rows_frame(batch: pa.RecordBatch, ordinals: Sequence[int]) -> pa.Buffer:
     with pa.ipc.new_stream(sink, rows.schema, options=_LZ4) as stream:
         stream.write_batch(rows)
     return sink.getvalue()
+
+
+def _joined(node: KeptNode, last: KeptNode) -> KeptNode:
+    """What holds of a node that waits for a person, given what was written down of it just before.
+
+    A process that is told a decision before the item comes to the node asks all the same: it writes down that it waits after
+    the decision. And it waits since it was asked first, however often it was asked the same since.
+    """
+    if is_waiting(node) and node.output == last.output:
+        return last._replace(record=node.record)
+    is_told = node.record is None and node.checkpoint is not None and node.epoch == last.epoch
+    return node if is_told else last
 
 
 def _columns(frame: Frame, names: set[str]) -> pa.RecordBatch:

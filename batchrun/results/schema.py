@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pyarrow as pa
 
-from batchrun.workflow.types import TypeSpec
+from batchrun.workflows.types import TypeSpec
 
 JSON_MARK = {b"batchrun.encoding": b"json"}
 """Field metadata of plain string columns that hold JSON text."""
@@ -89,6 +89,7 @@ class ResultLayout:
     Attributes:
         window_schema: `source_item_id`, `item_index` and the kept source columns, with their types in the source.
         nodes: id and type of each node, by its position in the plan.
+        parts: id and type of each node that runs as part of a call of another one; grows while items run. The n-th has the position -1 - n.
         output_type: type of the `output` column; null: JSON text.
         node_executions: `full`: with inputs and outputs; `summary`: without them; `none`: no node records. Failed rows
             are always full.
@@ -98,6 +99,7 @@ class ResultLayout:
     nodes: tuple[tuple[str, str], ...]
     output_type: TypeSpec | None = None
     node_executions: Literal["full", "summary", "none"] = "full"
+    parts: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def schema(self) -> pa.Schema:

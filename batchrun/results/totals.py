@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from operator import itemgetter
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from batchrun.core.errors import ErrorRecord
 from batchrun.core.items import DONE_STATUSES, ITEM_STATUSES, ItemResult, ItemStatus
+from batchrun.results.durations import buckets_of, percentile
 
 _MAX_GROUPS = 100
 _NO_CALLS = (0, 0, 0.0, 0.0, 0)
@@ -29,6 +30,9 @@ class NodeTotals:
         cached: outputs that came from the cache.
         total_ms: sum of the durations of their last calls.
         max_ms: the longest of them.
+        p50_ms: half of them took no longer, give or take 5 %; null in records of older versions.
+        p95_ms: the same for 95 of 100.
+        p99_ms: the same for 99 of 100.
     """
 
     node_id: str
@@ -41,6 +45,9 @@ class NodeTotals:
     total_ms: float
     max_ms: float
     cached: int = 0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +102,13 @@ class Tally:
     """Counts while results come in. One thread counts; `snapshot` may be called from any."""
 
     def __init__(self, nodes: Sequence[tuple[str, str]]) -> None:
-        self._nodes = nodes
+        self._known = nodes
+        self._ids = {node_id for node_id, _ in nodes}
+        self._parts: dict[str, str] = {}  # types of nodes that were called as parts of calls, by id
         self._items: Counter[str] = Counter()
         self._groups: dict[tuple[str, str | None], FailureGroup] = {}
         self._calls: dict[tuple[str, str], tuple[int, int, float, float, int]] = {}
+        self._durations: dict[str, Counter[int]] = {}
 
     def add_results(self, results: Sequence[ItemResult]) -> None:
         """Count items and group their failures."""
@@ -122,13 +132,30 @@ class Tally:
 
     def add_node_executions(self, batch: pa.RecordBatch) -> None:
         """Count node executions, given as columns."""
-        columns = pa.Table.from_batches([batch.select(["node_id", "status", "attempts", "duration_ms", "cache_hit"])])
+        columns = pa.Table.from_batches([batch.select(["node_id", "node_type", "status", "attempts", "duration_ms", "cache_hit"])])
+        columns = columns.append_column("bucket", buckets_of(batch.column("duration_ms")))
         measures = [([], "count_all"), ("attempts", "sum"), ("duration_ms", "sum"), ("duration_ms", "max"), ("cache_hit", "sum")]
-        groups = columns.group_by(["node_id", "status"], use_threads=False).aggregate(measures)
-        for node_id, status, count, attempts, total_ms, max_ms, hits in zip(*groups.to_pydict().values(), strict=True):
+        groups = columns.group_by(["node_id", "node_type", "status", "bucket"], use_threads=False).aggregate(measures)
+        for node_id, node_type, status, bucket, count, attempts, total_ms, max_ms, hits in zip(*groups.to_pydict().values(), strict=True):
+            if node_id not in self._ids:
+                self._parts[node_id] = node_type
+            if status not in ("skipped", "waiting"):
+                self._durations.setdefault(node_id, Counter())[bucket] += count
             known = self._calls.get((node_id, status), _NO_CALLS)
             sums = (known[0] + count, known[1] + attempts, known[2] + total_ms)
             self._calls[node_id, status] = (*sums, max(known[3], max_ms), known[4] + (hits or 0))
+
+    def durations(self) -> dict[str, dict[int, int]]:
+        """The executions of each node by the bucket of their duration; see `batchrun.results.durations`."""
+        return {node_id: dict(self._durations.get(node_id, {})) for node_id, _ in self._nodes}
+
+    @property
+    def _nodes(self) -> Iterator[tuple[str, str]]:
+        """All nodes, each before those that it calls."""
+        parts = dict(self._parts)
+        for node_id, node_type in self._known:
+            yield node_id, node_type
+            yield from ((part, kind) for part, kind in parts.items() if part.startswith(f"{node_id}."))
 
     def snapshot(self) -> ResultTotals:
         """The counts as they are now."""
@@ -143,17 +170,22 @@ class Tally:
 
     def _node(self, node_id: str, node_type: str) -> NodeTotals:
         by_status = {status: self._calls.get((node_id, status), _NO_CALLS) for status in ITEM_STATUSES}
+        max_ms = max(max_ms for _, _, _, max_ms, _ in by_status.values())
+        buckets = dict(self._durations.get(node_id, {}))
         return NodeTotals(
             node_id=node_id,
             node_type=node_type,
-            calls=sum(calls for status, (calls, *_) in by_status.items() if status != "skipped"),
+            calls=sum(calls for status, (calls, *_) in by_status.items() if status not in ("skipped", "waiting")),
             attempts=sum(attempts for _, attempts, *_ in by_status.values()),
             completed=by_status["completed"][0],
             failed=by_status["failed"][0],
             skipped=by_status["skipped"][0],
             total_ms=sum(total_ms for _, _, total_ms, *_ in by_status.values()),
-            max_ms=max(max_ms for _, _, _, max_ms, _ in by_status.values()),
+            max_ms=max_ms,
             cached=by_status["completed"][4],
+            p50_ms=percentile(buckets, 0.5, max_ms),
+            p95_ms=percentile(buckets, 0.95, max_ms),
+            p99_ms=percentile(buckets, 0.99, max_ms),
         )
 
     def _add_failure(self, item_id: object, error: ErrorRecord) -> None:

@@ -100,6 +100,11 @@ class ResultWriter:
         """What became of the items so far; may be asked from any thread."""
         return self._tally.snapshot()
 
+    @property
+    def durations(self) -> dict[str, dict[int, int]]:
+        """The executions of each node by the bucket of their duration; may be asked from any thread."""
+        return self._tally.durations()
+
     def put(self, results: Sequence[ItemResult]) -> None:
         """Hand over results in any order; never blocks. The sequence must not change afterwards.
 

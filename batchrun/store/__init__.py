@@ -2,6 +2,7 @@
 
 from batchrun.store.cache import Cache
 from batchrun.store.database import StoreError, store_home
+from batchrun.store.datasets import DatasetStore
 from batchrun.store.heartbeat import Heartbeat
 from batchrun.store.records import ExecutionQuery, StateChange, StoredExecution
 from batchrun.store.store import NoSuchExecution, Store
@@ -9,6 +10,7 @@ from batchrun.store.times import NotAMoment, moment
 
 __all__ = [
     "Cache",
+    "DatasetStore",
     "ExecutionQuery",
     "Heartbeat",
     "NoSuchExecution",

@@ -44,8 +44,12 @@ _SCHEMA_1 = (
     "CREATE INDEX executions_by_job_and_status ON executions (job_name, status, created_at, execution_id)",
     "CREATE INDEX executions_by_status ON executions (status, created_at, execution_id)",
 )
+_SCHEMA_2 = (
+    "CREATE TABLE dataset_versions (name TEXT NOT NULL, version INTEGER NOT NULL, manifest TEXT NOT NULL, PRIMARY KEY (name, version))",
+    "CREATE TABLE dataset_tags (name TEXT NOT NULL, tag TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (name, tag))",
+)
 # What brings a file from the version of its position to the next. Times are UTC in one width, so that they sort as text.
-_STEPS = (_SCHEMA_1,)
+_STEPS = (_SCHEMA_1, _SCHEMA_2)
 
 _ELSEWHERE = "choose a folder you may read and write with BATCHRUN_HOME"
 # SQLITE_ERROR: a table is not what this program made; also what is left where SQLite itself gives no number, such as text that is none.

@@ -1,1 +1,1 @@
-"""What an execution shows while it runs."""
+"""What an execution shows and tells while it runs."""

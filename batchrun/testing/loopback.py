@@ -57,6 +57,7 @@ class LoopbackServer:
     Args:
         handler: called for each request, or the answers by path; a list is answered in order, its last one repeats.
         drop_connections: how many connections are closed unread before the first one is served.
+        port: where; 0: any free one.
 
     Attributes:
         url: `http://127.0.0.1:port`; `connections` counts those that were opened.
@@ -68,9 +69,10 @@ class LoopbackServer:
         ...     ...  # a workflow that calls server.url + "/label"
     """
 
-    def __init__(self, handler: Handler | Mapping[str, Answer | Sequence[Answer]], *, drop_connections: int = 0) -> None:
+    def __init__(self, handler: Handler | Mapping[str, Answer | Sequence[Answer]], *, drop_connections: int = 0, port: int = 0) -> None:
         self._handler = handler if callable(handler) else _scripted(handler)
         self._drop_connections = drop_connections
+        self._port = port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="loopback-server", daemon=True)
         self._held: list[asyncio.Future[Any]] = []
@@ -81,7 +83,9 @@ class LoopbackServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", backlog=1_024), self._loop).result()
+        self._server = asyncio.run_coroutine_threadsafe(
+            asyncio.start_server(self._serve, "127.0.0.1", self._port, backlog=1_024), self._loop
+        ).result()
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 

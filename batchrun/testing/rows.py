@@ -10,6 +10,7 @@ from typing import Any, Literal
 import anyio
 
 from batchrun.core.errors import ExecutionError
+from batchrun.core.events import SentBack
 from batchrun.core.executions import Stop
 from batchrun.core.items import Item, ItemResult, KeptNode, RestoredItem
 from batchrun.core.job import NodeOptions, Resource, Run, Workflow
@@ -20,7 +21,7 @@ from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.engine.item_run import ItemRun
 from batchrun.flow.budget import Spending
 from batchrun.testing.clock import VirtualLoop
-from batchrun.workflow.compiler import Surroundings, compile_workflow
+from batchrun.workflows.compiler import Surroundings, compile_workflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,9 @@ class RowRun:
         stale: nodes that were edited since.
         spending: counts calls against a budget.
         cache: keeps outputs of nodes that are cached.
+        total_items: of the execution, where the rows are not all of them.
         on_note: called with lines for people.
+        on_sent_back: told of each call that failed and will be made again; from any thread.
         on_start: called with the dispatcher before the first row, for tests that stop it.
         on_open: called with the engine before that, for tests that look at it.
     """
@@ -53,7 +56,9 @@ class RowRun:
     stale: frozenset[str] = frozenset()
     spending: Spending | None = None
     cache: OutputCache | None = None
+    total_items: int | None = None
     on_note: Callable[[str], None] = lambda _line: None
+    on_sent_back: Callable[[SentBack], None] | None = None
     on_start: Callable[[Dispatcher[ItemRun]], None] | None = None
     on_open: Callable[[Engine], None] | None = None
 
@@ -83,8 +88,10 @@ class RowRun:
             if self.on_open is not None:
                 self.on_open(engine)
             if isinstance(loop, VirtualLoop):
-                loop.wait_for(lambda: engine.lanes.is_busy)
-            dispatcher: Dispatcher[ItemRun] = Dispatcher(engine, Rooms(_ListFeed(items, self.window), sink), self.run)
+                loop.wait_for(lambda: engine.is_in_lanes)
+            dispatcher: Dispatcher[ItemRun] = Dispatcher(
+                engine, Rooms(_ListFeed(items, self.window), sink), self.run, None, self.total_items
+            )
             if self.on_start is not None:
                 self.on_start(dispatcher)
             await (dispatcher.run_chunks() if plan.is_one_stretch else dispatcher.run_items())
@@ -101,6 +108,7 @@ class RowRun:
             spending=self.spending,
             on_note=self.on_note,
             cache=self.cache,
+            on_sent_back=self.on_sent_back,
         )
 
     def results_virtually(self, rows: Sequence[Mapping[str, Any]]) -> list[ItemResult]:

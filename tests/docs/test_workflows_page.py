@@ -39,13 +39,13 @@ def test_the_examples_give_what_the_page_says(desk: Path, job: str, shown: str) 
     assert list(rows(result)) == shown.splitlines()
 
 
-def test_the_drawing_is_that_of_the_last_example(desk: Path) -> None:
+def test_the_drawing_is_that_of_the_fallback(desk: Path) -> None:
     """The command that the page names prints what it shows."""
-    (desk / "job.yaml").write_text(EXAMPLES[-1][0])
+    (desk / "job.yaml").write_text(EXAMPLES[3][0])
     drawn = run([sys.executable, "-m", "batchrun", "plan", "job.yaml", "--graph", "mermaid"], desk)
     assert [block for block in PAGE if block.language == "mermaid"] == [Block("mermaid", drawn)]
 
 
 def test_the_page_has_examples() -> None:
     """Each chapter that promises something shows it."""
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 5

@@ -103,10 +103,7 @@ def test_unknown_keys_and_wrong_types_are_named_with_what_was_meant(project: Pro
     project.write("other.yaml", JOB.replace("output:", "outptu:").replace("call:", "cal:").replace("id: id", "limit: -1"))
     ended = project.batchrun("run", "job.yaml")
     assert ended.code == REJECTED
-    assert (
-        'job.yaml:6:13 workflow.nodes[0].type: unknown type pithon; did you mean "python"? (types: http, python, switch, template)'
-        in ended.err
-    )
+    assert 'job.yaml:6:13 workflow.nodes[0].type: unknown type pithon; did you mean "python"? (types: ' in ended.err
     assert "job.yaml:9:29 run.retry.max_attempts: must be a whole number, got 'one'" in ended.err
     other = project.batchrun("run", "other.yaml")
     assert other.code == REJECTED

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from batchrun.config import load_job
-from batchrun.workflow.drawing import draw
+from batchrun.workflows.drawing import draw
 from tests.e2e.conftest import Project
 
 STEPS = """\

@@ -57,12 +57,14 @@ def test_a_page_says_how_an_execution_ended(done: Project) -> None:
 def test_nodes_are_shown_with_their_calls_and_times(done: Project) -> None:
     """Each node has its line, in the order of the job, with the numbers of the record."""
     header, *columns = cells(page(done, "--nodes").partition("\n\n")[2])
-    assert header == ["node", "type", "calls", "attempts", "completed", "failed", "skipped", "mean ms", "max ms", "open now"]
+    counts, times = ("calls", "attempts", "completed", "failed", "skipped"), ("mean ms", "p50 ms", "p95 ms", "p99 ms", "max ms")
+    assert header == ["node", "type", *counts, *times, "open now"]
     assert [row[:7] for row in columns] == [
         ["fetch", "python", "12", "12", "12", "0", "0"],
         ["judge", "python", "12", "12", "11", "1", "0"],
     ]
-    assert [float(row[7]) <= float(row[8]) + 0.1 and row[9] == "0" for row in columns] == [True, True]
+    assert [float(row[7]) <= float(row[11]) + 0.1 and row[12] == "0" for row in columns] == [True, True]
+    assert [float(row[8]) <= float(row[9]) <= float(row[10]) <= float(row[11]) + 0.1 for row in columns] == [True, True]
     nodes = shown(done, "--nodes")["nodes"]
     assert nodes == [{**node, "open_items": 0} for node in done.record["totals"]["nodes"]]
 

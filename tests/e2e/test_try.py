@@ -86,7 +86,6 @@ def test_a_failure_is_shown_with_its_traceback(job: Project) -> None:
     [
         (["--id", "nobody"], "no item has the id 'nobody'; the first one is 'a'"),
         (["--item", "{"], "is not JSON"),
-        (["--item", "[1]"], "must be an object of columns"),
         (["--item", "{}", "--id", "a"], "give either --item or --id"),
     ],
 )
@@ -95,3 +94,19 @@ def test_what_cannot_be_tried_is_said(job: Project, arguments: list[str], senten
     tried = job.batchrun("try", "job.yaml", *arguments)
     assert tried.code == 2
     assert sentence in tried.err and "Traceback" not in tried.err
+
+
+@pytest.mark.parametrize(("text", "output"), [(" hi ", "HI has 2"), ('"{in quotes"', "{IN QUOTES has 10")])
+def test_one_value_is_an_item(job: Project, text: str, output: str) -> None:
+    """A text to try is typed as it is; its column is the one that the job reads."""
+    ended = job.batchrun("try", "job.yaml", "--item", text, "--json")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["output"] == output
+
+
+def test_half_an_object_is_a_mistake_and_no_text(job: Project) -> None:
+    """A missing bracket must not turn the item into something else."""
+    for text, message in (('{"text": 1', "is not JSON"), ("null", "must be a value, got null")):
+        ended = job.batchrun("try", "job.yaml", "--item", text)
+        assert ended.code == 2
+        assert message in ended.err

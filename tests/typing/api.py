@@ -158,3 +158,60 @@ async def transcribe(url: str, context: batchrun.Context) -> str:
     await context.checkpoint({"url": url})
     context.add_usage(input_tokens=10, cost=0.5)
     return url
+
+
+def listening() -> None:
+    def plain(event: batchrun.ItemEnded) -> None:
+        assert_type(event.source_item_id, Any)
+        assert_type(event.attempts, int)
+
+    async def later(event: batchrun.ExecutionEnded) -> None:
+        assert_type(event.progress, batchrun.Progress)
+
+    batchrun.execute("job.yaml", on_event=plain)
+    batchrun.resume("runs/1", on_event=[plain, later, batchrun.Prometheus(port=0), batchrun.OpenTelemetry()])
+    batchrun.map(classify, "tickets.parquet", on_event=batchrun.Prometheus())
+
+
+@batchrun.node
+async def fetch(url: str, size: int = 1) -> Label:
+    return {"label": url * size}
+
+
+@batchrun.node(retry={"max_attempts": 3}, timeout_seconds=10)
+async def weigh(label: Label, context: batchrun.Context | None = None) -> float:
+    return len(label["label"])
+
+
+@batchrun.node
+def double(number: float) -> float:
+    return 2 * number
+
+
+@batchrun.workflow
+async def triage(item: Ticket) -> Label:
+    label = await fetch(item["title"])
+    assert_type(label, Label)
+    assert_type(await weigh(label), float)
+    assert_type(await weigh.with_options(name="again", cache=True)(label), float)
+    assert_type(await batchrun.gather(fetch("a"), weigh(label), limit=2), list[Any])
+    await batchrun.pause("check", output=label)
+    assert_type(batchrun.random(), float)
+    await fetch(3)  # type: ignore[arg-type]
+    await fetch("a", sise=3)  # type: ignore[call-arg]
+    await double(3)  # type: ignore[misc]  # a checker sees the function as it is: in async workflows, write async nodes
+    return label
+
+
+@batchrun.workflow(name="doubled", max_output_bytes=100)
+def doubled(item: dict[str, float]) -> float:
+    assert_type(double(item["a"]), float)
+    return double(double(3))
+
+
+async def flows(frame: pl.DataFrame, ticket: Ticket) -> None:
+    batchrun.Job(dataset=frame, workflow=triage)
+    assert_type(batchrun.map(doubled, frame), batchrun.Execution)
+    assert_type(await triage(ticket), Label)
+    assert_type(doubled({"a": 1}), float)
+    await triage("a")  # type: ignore[arg-type]

@@ -80,7 +80,9 @@ def test_null_is_null_where_it_is_allowed_and_removes_the_value_elsewhere() -> N
     assert loaded.run == Run(item_timeout_seconds=None)
     assert loaded.workflow.nodes[0].inputs == {}
     assert refusal(["workflow.nodes.note=null"]) == ["--set workflow.nodes.note=null workflow.nodes[1]: must be a mapping, got null"]
-    assert refusal(["dataset.path=null"]) == ["job.yaml:1:10 dataset.path: is missing"]
+    assert refusal(["dataset.path=null"]) == [
+        "job.yaml:1:10 dataset.path: is missing; give the path of a file or folder, or the name of a dataset"
+    ]
     assert refusal(["run.parallelism=null", "run.parallelism=x"]) == [
         "--set run.parallelism=x run.parallelism: must be a whole number, got 'x'"
     ]

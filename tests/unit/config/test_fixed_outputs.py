@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from batchrun.config import effective_job, load_job, with_outputs
 from batchrun.core.errors import JobError
-from batchrun.workflow.compiler import Surroundings, compile_workflow
-from batchrun.workflow.plan import Plan
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.compiler import Surroundings, compile_workflow
+from batchrun.workflows.plan import Plan
+from batchrun.workflows.scope import Scope
 
 JOB = {
     "dataset": "data.csv",
@@ -144,3 +144,12 @@ def test_mistakes_are_told_with_their_place(outputs: Any, problems: list[str]) -
     with pytest.raises(JobError) as caught:
         with_outputs(stored(), outputs)
     assert {str(problem) for problem in caught.value.problems} == set(problems)
+
+
+def test_inputs_that_the_dataset_gives_to_a_fixed_node_are_left_out() -> None:
+    """A node that is not called takes no inputs; those of other nodes stay."""
+    nodes = [{"id": "a", "label": "First", "type": "python", "call": "m:f"}, {"id": "b", "type": "python", "call": "m:f"}]
+    given = {"a::x": 1, "First": 2, "b::x": 3}
+    job = {"dataset": {"path": "d.csv", "inputs": given}, "workflow": {"nodes": nodes}}
+    assert with_outputs(job, {"a": 1})["dataset"] == {"path": "d.csv", "inputs": {"b::x": 3}}
+    assert with_outputs(job, {"b": 1})["dataset"]["inputs"] == {"a::x": 1, "First": 2}

@@ -14,7 +14,7 @@ import pytest
 from batchrun.config import load_job, locate
 from batchrun.core.errors import JobError, Problem
 from batchrun.core.job import Job, Run
-from batchrun.workflow.registry import node_types
+from batchrun.workflows.registry import node_types
 
 FILE = """\
 dataset: {path: data.csv, sample: {fraction: 3}, csv: {delimiter: ab}}
@@ -59,7 +59,7 @@ PROBLEMS = """\
 11:23 workflow.nodes[0].retry.max_attempts: must be ≥ 1, got 0
 12:31 workflow.nodes[0].retry.backoff.multiplier: must be ≥ 1, got 0.5
 12:49 workflow.nodes[0].retry.backoff.max_seconds: must be a number, got '3'
-13:25 workflow.nodes[0].retry.rules[0].match: give at least one condition: http_status or error_type
+13:25 workflow.nodes[0].retry.rules[0].match: give at least one condition: http_status, error_type, message or body
 13:37 workflow.nodes[0].retry.rules[0].action: must be 'retry', 'throttle', 'fail' or 'stop', got 'go'
 17:14 workflow.nodes[1].needs: must be a list, got 'clean'; write [clean]
 18:24 workflow.nodes[1].timeout_seconds: must be a number, got true
@@ -80,7 +80,7 @@ PROBLEMS = """\
 30:18 resources.api.base_url: is missing
 32:16 output.keep: must be a list, got 3; write [3]
 32:36 output.node_executions: must be 'full', 'summary' or 'none', got 'all'
-32:41 output.colour: unknown key colour; known keys: export, keep, node_executions, path
+32:41 output.colour: unknown key colour; known keys: events, export, keep, node_executions, path
 """
 
 
@@ -111,6 +111,10 @@ def test_every_mistake_is_reported_once_in_the_order_of_the_file() -> None:
     [
         ({"dataset": 3}, "dataset: must be a mapping or text, got 3"),
         ({"dataset": {"pth": "x"}}, 'dataset.pth: unknown key pth; did you mean "path"?'),
+        ({"dataset": {}}, "dataset.path: is missing; give the path of a file or folder, or the name of a dataset"),
+        ({"dataset": {"path": "x", "name": "y"}}, "dataset.name: the dataset has a path, x, and a name; give only one of them"),
+        ({"dataset": {"path": "x", "version": 3}}, "dataset.version: is one of a named dataset; give its name"),
+        ({"dataset": {"name": "x", "version": True}}, "dataset.version: must be a whole number or text, got true"),
         ({"dataset": {"path": "x", "sample": {}}}, "dataset.sample: give either fraction or n"),
         ({"dataset": {"path": "x", "sample": {"n": True}}}, "dataset.sample.n: must be a whole number, got true"),
         ({"workflow": None}, "workflow: must be a mapping, text or a function, got null"),

@@ -13,7 +13,7 @@ import pytest
 from batchrun.config import effective_job, job_schema, load_job, reference_page, starter_job
 from batchrun.config.yaml_source import read_yaml
 from batchrun.core.job import Dataset, NodeOptions
-from batchrun.workflow.registry import node_types
+from batchrun.workflows.registry import node_types
 
 TYPES: dict[str, Any] = {
     "string": str,

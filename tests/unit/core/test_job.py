@@ -29,7 +29,7 @@ from batchrun.core.policies import Backoff, FailurePolicy, Match, Retry
         ),
         (Dataset, {"path": "x", "limit": -1}, "limit: must be ≥ 0, got -1"),
         (Resource, {"base_url": "http://x", "max_concurrency": 0}, "max_concurrency: must be ≥ 1, got 0"),
-        (Match, {}, "give at least one condition: http_status or error_type"),
+        (Match, {}, "give at least one condition: http_status, error_type, message or body"),
         (Backoff, {"initial_seconds": -1, "multiplier": 0.5}, "initial_seconds: must be ≥ 0, got -1; multiplier: must be ≥ 1, got 0.5"),
         (Backoff, {"max_seconds": float("nan")}, "max_seconds: must be ≥ 0, got nan"),
         (Retry, {"max_attempts": 0}, "max_attempts: must be ≥ 1, got 0"),

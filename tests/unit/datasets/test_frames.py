@@ -41,6 +41,6 @@ NO_FRAMES = [[{"a": 1}], {"a": [1]}, pl.Series([1]), pl.DataFrame({"a": [object(
 @pytest.mark.parametrize("frame", NO_FRAMES, ids=["list", "dict", "series", "objects"])
 def test_what_is_no_frame_is_refused(tmp_path: Path, frame: Any) -> None:
     """The message must say what to give instead, and nothing may be left behind."""
-    with pytest.raises(TypeError, match=r"give a path, a polars DataFrame|cannot be stored as Parquet"):
+    with pytest.raises(TypeError, match=r"give a path, a list, a polars DataFrame|cannot be stored as Parquet"):
         spool_frame(frame, tmp_path / "t.parquet")
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ from batchrun.dispatch.neighbours import Rooms
 from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.nodes.python import PythonNode
 from batchrun.testing.rows import ListSink
-from batchrun.workflow.compiler import Surroundings, compile_workflow
+from batchrun.workflows.compiler import Surroundings, compile_workflow
 
 ONE_AT_A_TIME = Run(parallelism=1, retry=Retry(max_attempts=1), failure_policy=FailurePolicy(max_failures=10))
 

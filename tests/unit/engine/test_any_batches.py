@@ -20,8 +20,8 @@ from batchrun.core.job import Batch, NodeOptions, Run
 from batchrun.core.policies import Backoff, Retry
 from batchrun.dispatch.dispatcher import Dispatcher
 from batchrun.testing.rows import RowRun
-from batchrun.workflow.node import NodeCall, NodeCompiler
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.node import NodeCall, NodeCompiler
+from batchrun.workflows.scope import Scope
 
 ITEMS = 14
 KIND = st.sampled_from(["good"] * 6 + ["poison", "down", "flaky", "throttled", "missing", "slow", "hanging"])

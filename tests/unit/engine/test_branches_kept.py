@@ -16,7 +16,7 @@ from batchrun.core.job import DefaultOnFailure, FallbackOnFailure, NodeOptions, 
 from batchrun.engine.item_run import ItemRun
 from batchrun.nodes.switch import SwitchNode
 from batchrun.testing.rows import ListJournal, RowRun
-from batchrun.workflow.compiler import Surroundings, compile_workflow
+from batchrun.workflows.compiler import Surroundings, compile_workflow
 from tests.unit.engine.small_nodes import ONCE, node, outputs
 
 ENDED: dict[str, NodeStatus] = {"c": "completed", "f": "failed", "s": "skipped"}

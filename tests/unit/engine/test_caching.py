@@ -19,7 +19,7 @@ from batchrun.core.items import Usage
 from batchrun.core.job import Batch, Budget, NodeOptions, Run
 from batchrun.flow.budget import Spending
 from batchrun.testing.rows import RowRun
-from batchrun.workflow.node import NodeCall, NodeCompiler
+from batchrun.workflows.node import NodeCall, NodeCompiler
 from tests.unit.engine.cached_runs import ROWS, Counted, N, Runs
 from tests.unit.engine.small_nodes import ONCE, SOON, node, outputs
 

@@ -21,8 +21,8 @@ from batchrun.flow.budget import Spending
 from batchrun.nodes.http import HttpNode, HttpRequest
 from batchrun.testing.loopback import Answer, LoopbackServer, Received, json_answer
 from batchrun.testing.rows import RowRun
-from batchrun.workflow.node import NodeCall, NodeCompiler
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.node import NodeCall, NodeCompiler
+from batchrun.workflows.scope import Scope
 from tests.unit.engine.cached_runs import Runs
 from tests.unit.engine.small_nodes import ONCE, SOON, node, outputs
 

@@ -18,8 +18,8 @@ from batchrun.engine.deadlines import Deadlines
 from batchrun.engine.dedupe import Dedupe
 from batchrun.engine.item_run import ItemRun
 from batchrun.testing.clock import run_virtually
-from batchrun.workflow.compiler import Surroundings, compile_workflow
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.compiler import Surroundings, compile_workflow
+from batchrun.workflows.scope import Scope
 from tests.unit.engine.small_nodes import node
 
 Make = Callable[[Scope], Awaitable[Any]]

@@ -142,9 +142,9 @@ def test_activity_tells_where_items_are_and_what_they_wait_for() -> None:
 
     results = run_virtually(main)
     assert seen == [
-        Activity({"quick": 3}, {"call": 3, "lane": 0, "backoff": 0}),
-        Activity({"slow": 3}, {"call": 3, "lane": 0, "backoff": 0}),
-        Activity({"slow": 3}, {"call": 2, "lane": 0, "backoff": 1}),
+        Activity({"quick": 3}, {"call": 3, "lane": 0, "backoff": 0, "resource": 0, "batch": 0}),
+        Activity({"slow": 3}, {"call": 3, "lane": 0, "backoff": 0, "resource": 0, "batch": 0}),
+        Activity({"slow": 3}, {"call": 2, "lane": 0, "backoff": 1, "resource": 0, "batch": 0}),
     ]
     assert [result.status for result in results] == ["cancelled", "completed", "completed"]
 
@@ -169,7 +169,7 @@ async def test_activity_counts_functions_in_lanes_and_items_queued_for_one() -> 
         group.start_soon(row_run.results, rows(3))
         await anyio.lowlevel.checkpoint()
         group.start_soon(watch)
-    assert seen == [Activity({"door": 3}, {"call": 1, "lane": 2, "backoff": 0})]
+    assert seen == [Activity({"door": 3}, {"call": 1, "lane": 2, "backoff": 0, "resource": 0, "batch": 0})]
 
 
 async def test_activity_of_chunks_counts_what_is_in_a_lane() -> None:
@@ -185,4 +185,4 @@ async def test_activity_of_chunks_counts_what_is_in_a_lane() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(watch)
         await RowRun(nodes=nodes, run=Run(parallelism=2), on_open=engines.append).results(rows(50))
-    assert seen == [Activity({"door": 2}, {"call": 2, "lane": 0, "backoff": 0})]
+    assert seen == [Activity({"door": 2}, {"call": 2, "lane": 0, "backoff": 0, "resource": 0, "batch": 0})]

@@ -10,8 +10,8 @@ from batchrun.core.policies import Backoff, Match, Retry, RetryRule
 from batchrun.nodes.http import HttpNode, HttpRequest
 from batchrun.testing.loopback import LoopbackServer, json_answer
 from batchrun.testing.rows import RowRun
-from batchrun.workflow.node import NodeCall, NodeCompiler
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.node import NodeCall, NodeCompiler
+from batchrun.workflows.scope import Scope
 
 SOON = Backoff(initial_seconds=0, max_seconds=0)
 RETRY_TIMEOUTS = RetryRule(match=Match(error_type="Timeout"), action="retry")

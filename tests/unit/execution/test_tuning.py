@@ -20,6 +20,7 @@ PATHS = (
     "run.parallelism",
     "parallelism",
     "resources.api.max_concurrency",
+    "resources.api.requests_per_minute",
     "resources.api",
     "resources",
     "run",
@@ -27,6 +28,9 @@ PATHS = (
     "name",
     "",
 )
+
+
+_BOTH = {"api": {"max_concurrency": 9}, "other": {"max_concurrency": 1}}
 
 
 def job(**run: Any) -> dict[str, Any]:
@@ -41,25 +45,26 @@ def asked(settings: Mapping[str, Any] | Sequence[str], **run: Any) -> Tuning:
 
 @pytest.mark.parametrize("form", [dict, lambda settings: [f"{path}={value or 'null'}" for path, value in settings.items()]])
 @pytest.mark.parametrize(
-    ("settings", "parallelism", "max_concurrency"),
+    ("settings", "parallelism", "limits"),
     [
         ({"run.parallelism": 3}, 3, {}),
         ({"parallelism": 3}, 3, {}),
         ({"run.parallelism": 16}, None, {}),
-        ({"resources.api.max_concurrency": 3}, None, {"api": 3}),
-        ({"resources.api.max_concurrency": None}, None, {"api": None}),
+        ({"resources.api.max_concurrency": 3}, None, {"api": {"max_concurrency": 3}}),
+        ({"resources.api.max_concurrency": None}, None, {"api": {"max_concurrency": None}}),
         ({"resources.other.max_concurrency": None}, None, {}),
-        ({"resources.other.max_concurrency": 1, "resources.api.max_concurrency": 9, "run.parallelism": 64}, 64, {"api": 9, "other": 1}),
+        ({"resources.other.max_concurrency": 1, "resources.api.max_concurrency": 9, "run.parallelism": 64}, 64, _BOTH),
+        ({"resources.api.requests_per_minute": 90.5}, None, {"api": {"requests_per_minute": 90.5}}),
     ],
 )
-def test_limits_change_in_either_form(form: Any, settings: dict[str, Any], parallelism: int | None, max_concurrency: Any) -> None:
+def test_limits_change_in_either_form(form: Any, settings: dict[str, Any], parallelism: int | None, limits: Any) -> None:
     """Only what is different is done, and the job that is remembered differs in nothing else."""
     change = asked(form(settings))
-    assert (change.parallelism, change.max_concurrency) == (parallelism, max_concurrency)
+    assert (change.parallelism, change.resources) == (parallelism, limits)
     expected = job()
     expected["run"]["parallelism"] = parallelism or 16
-    for name, limit in max_concurrency.items():
-        expected["resources"][name]["max_concurrency"] = limit
+    for name, changed in limits.items():
+        expected["resources"][name] |= changed
     assert change.job == expected
 
 
@@ -118,15 +123,14 @@ def test_nothing_else_changes_while_items_run(settings: dict[str, Any]) -> None:
     with pytest.raises(JobError) as refused:
         asked(settings)
     assert shown(settings) in str(refused.value)
-    assert "only run.parallelism and resources.NAME.max_concurrency can change; pause, and set others with batchrun resume" in str(
-        refused.value
-    )
+    tunable = "run.parallelism and, under resources.NAME, max_concurrency and requests_per_minute"
+    assert f"only {tunable} can change; pause, and set others with batchrun resume" in str(refused.value)
 
 
 def test_setting_a_field_to_what_it_is_changes_nothing() -> None:
     """A whole section may be given as it is."""
     change = asked({"run": {"parallelism": 4}, "resources.api": {"base_url": "http://a", "max_concurrency": 4}, "dataset.path": "data.csv"})
-    assert (change.parallelism, change.max_concurrency) == (4, {"api": 4})
+    assert (change.parallelism, change.resources) == (4, {"api": {"max_concurrency": 4}})
 
 
 def test_a_job_made_in_python_can_be_tuned() -> None:
@@ -155,7 +159,7 @@ def test_whatever_is_asked_is_done_or_refused(settings: Any) -> None:
     before = job()
     after = {**change.job, "run": {**change.job["run"], "parallelism": 16}}
     after["resources"] = {
-        name: {**resource, "max_concurrency": before["resources"][name]["max_concurrency"]}
+        name: {**resource, **{limit: before["resources"][name][limit] for limit in ("max_concurrency", "requests_per_minute")}}
         for name, resource in change.job["resources"].items()
     }
     assert after == before

@@ -172,3 +172,61 @@ def test_retry_after_is_a_floor_with_jitter_on_top(asked: float, calls: int, cha
 def test_errors_of_users_may_carry_anything(asked: object) -> None:
     """One library's idea of retry_after_seconds must not break the run for all items."""
     assert decide(OwnWord(retry_after_seconds=asked)) == Decision("retry", 0.5)
+
+
+def out_of_order(outage: Literal["unreachable", "broken"], *, ambiguous: bool = False) -> TransportError:
+    """The error of a call to a service that is known to be out of order."""
+    error = TransportError("gone", ambiguous=ambiguous)
+    error.outage = outage
+    return error
+
+
+def test_a_call_that_met_an_outage_uses_no_attempt_and_comes_back_at_once() -> None:
+    """It waits at the gate of the service, not in a backoff that ends too early or too late."""
+    for outage in ("unreachable", "broken"):
+        assert decide(out_of_order(outage), CallHistory(attempts=3)) == Decision("throttle", 0.0)
+
+
+def test_a_call_that_may_be_what_breaks_the_service_is_not_made_for_ever() -> None:
+    """After twenty free ones each call is an attempt; one that never reached the service cannot have broken it."""
+    free, charged = CallHistory(attempts=3, throttled=19), CallHistory(attempts=3, throttled=20)
+    assert [decide(out_of_order("broken"), calls).action for calls in (free, charged)] == ["throttle", "fail"]
+    assert decide(out_of_order("unreachable"), CallHistory(attempts=3, throttled=10_000)).action == "throttle"
+
+
+def test_an_outage_repeats_nothing_that_the_rules_do_not() -> None:
+    """A rule that says fail holds, and so does that a request which may have done its work is not sent again."""
+    assert decide(out_of_order("broken", ambiguous=True)).action == "fail"
+    assert decide(out_of_order("unreachable"), node=Retry(rules=(rule("fail", "TransportError"),))).action == "fail"
+
+
+def failed(body: bytes) -> HttpStatusError:
+    error = HttpStatusError("answered 429: monthly quota used up", 429)
+    error.response_body = body
+    return error
+
+
+@pytest.mark.parametrize(
+    ("match", "body", "expected"),
+    [
+        (Match(message=r"quota .* up$"), b"", True),
+        (Match(message="billing"), b"", False),
+        (Match(body={"error.code": "quota"}), b'{"error": {"code": "quota"}}', True),
+        (Match(body={"error.code": ["quota", "billing"]}), b'{"error": {"code": "billing"}}', True),
+        (Match(body={"errors[0].code": 7, "ok": False}), b'{"errors": [{"code": 7}], "ok": false}', True),
+        (Match(body={"errors[0].code": 7, "ok": True}), b'{"errors": [{"code": 7}], "ok": false}', False),
+        (Match(body={"error.code": "quota"}), b'{"error": "quota"}', False),
+        (Match(body={"error.code": "quota"}), b"<html>", False),
+        (Match(http_status=(503,), body={"a": 1}), b'{"a": 1}', False),
+    ],
+)
+def test_rules_look_at_the_message_and_the_body_of_an_answer(match: Match, body: bytes, expected: bool) -> None:
+    """Services tell a used-up quota from a short pause in the body alone; the status is the same."""
+    assert matches(match, failed(body)) is expected
+    assert matches(Match(body={"a": 1}), ValueError("x")) is False
+
+
+def test_a_pattern_that_is_none_is_refused() -> None:
+    """A rule that can never match would be found out when the quota is gone."""
+    with pytest.raises(ValueError, match="message: is not a regular expression"):
+        Match(message="(")

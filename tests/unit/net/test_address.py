@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from batchrun.core.errors import AddressRefused, InvalidValue, JobError
 from batchrun.core.job import NodeOptions, Workflow
 from batchrun.net.address import Address, compile_path, compile_url
-from batchrun.workflow.compiler import Surroundings, compile_workflow
-from batchrun.workflow.node import NodeCall, NodeCompiler
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.compiler import Surroundings, compile_workflow
+from batchrun.workflows.node import NodeCall, NodeCompiler
+from batchrun.workflows.scope import Scope
 
 VARS = {"host": "service:8443", "base": "https://service/api", "version": "v1/beta", "none": None}
 

@@ -13,7 +13,9 @@ import httpx
 import pytest
 
 from batchrun.core.errors import HttpStatusError, InvalidValue, NodeError, ResponseError, TransportError
+from batchrun.core.job import Resource
 from batchrun.net.client import HttpClient
+from batchrun.net.gate import Gate
 from batchrun.net.transport import AiohttpTransport
 from batchrun.testing.loopback import Answer, LoopbackServer, json_answer
 
@@ -23,7 +25,7 @@ CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut"
 @asynccontextmanager
 async def client_for(server: LoopbackServer, max_concurrency: int | None = None) -> AsyncIterator[HttpClient]:
     async with AiohttpTransport() as transport:
-        yield HttpClient(transport, base_url=server.url, max_concurrency=max_concurrency)
+        yield HttpClient(transport, base_url=server.url, gate=Gate(Resource(base_url=server.url, max_concurrency=max_concurrency)))
 
 
 async def until_in_flight(server: LoopbackServer, count: int) -> None:
@@ -192,6 +194,8 @@ async def test_any_httpx_transport_fits() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=gzip.compress(request.content), headers={"Content-Encoding": "gzip"})
 
-    client = HttpClient(httpx.MockTransport(answer), base_url="http://service", max_concurrency=1)
+    client = HttpClient(
+        httpx.MockTransport(answer), base_url="http://service", gate=Gate(Resource(base_url="http://service", max_concurrency=1))
+    )
     got = await client.send(client.build("PUT", "/x", content=b"echo"), idempotent=True)
     assert got.body == b"echo"

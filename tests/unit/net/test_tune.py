@@ -36,14 +36,14 @@ async def test_a_limit_holds_from_the_moment_it_is_changed(max_concurrency: int 
             if max_concurrency is None:
                 send(tasks, client, 5)
                 await until(server, requests=5, in_flight=5)
-                tune(resource, 5)
+                tune(resource, max_concurrency=5)
                 send(tasks, client, 7)
             else:
                 send(tasks, client, 12)
                 await until(server, requests=2, in_flight=2)
-                tune(resource, 5)
+                tune(resource, max_concurrency=5)
             await until(server, requests=5, in_flight=5)
-            tune(resource, 3)
+            tune(resource, max_concurrency=3)
             for ended in range(1, 12):
                 server.release(1)
                 sent = min(max(5, 3 + ended), 12)
@@ -56,7 +56,7 @@ async def test_a_limit_changed_before_the_service_is_used_holds_when_it_is() -> 
     """It must not matter whether a node has opened the service already; and another resource keeps its own limit."""
     with LoopbackServer({"/": Answer(held=True)}) as server:
         resource, other = Resource(base_url=server.url), Resource(base_url=server.url)
-        tune(resource, 2)
+        tune(resource, max_concurrency=2)
         for _ in range(2):  # closed and opened again
             done = len(server.requests)
             async with client_of(resource) as client, anyio.create_task_group() as tasks:
@@ -77,7 +77,7 @@ def test_a_limit_ends_with_the_event_loop() -> None:
 
     async def requests(server: LoopbackServer, resource: Resource, *, limit: int | None) -> None:
         if limit is not None:
-            tune(resource, limit)
+            tune(resource, max_concurrency=limit)
         async with client_of(resource) as client, anyio.create_task_group() as tasks:
             send(tasks, client, 3)
             before = len(server.requests)
@@ -94,4 +94,4 @@ def test_a_limit_ends_with_the_event_loop() -> None:
 async def test_a_limit_below_one_is_refused() -> None:
     """A service nothing can be sent to would only hang the run."""
     with pytest.raises(ValueError, match="max_concurrency: must be ≥ 1, got 0"):
-        tune(Resource(base_url="http://127.0.0.1"), 0)
+        tune(Resource(base_url="http://127.0.0.1"), max_concurrency=0)

@@ -15,9 +15,9 @@ from batchrun.core.errors import AddressRefused, HttpStatusError, InvalidValue, 
 from batchrun.core.job import NodeOptions, Resource, Workflow
 from batchrun.nodes.http import HttpNode, HttpRequest
 from batchrun.testing.loopback import Answer, LoopbackServer, json_answer
-from batchrun.workflow.compiler import Surroundings, compile_workflow
-from batchrun.workflow.plan import Plan
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.compiler import Surroundings, compile_workflow
+from batchrun.workflows.plan import Plan
+from batchrun.workflows.scope import Scope
 
 
 def planned(*nodes: NodeOptions, **resources: Resource) -> Plan:

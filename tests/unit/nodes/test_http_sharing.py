@@ -10,8 +10,8 @@ import pytest
 from batchrun.core.errors import JobError, NodeError
 from batchrun.core.job import Resource, Workflow
 from batchrun.nodes.http import HttpNode, HttpRequest
-from batchrun.workflow.compiler import Surroundings, compile_workflow
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.compiler import Surroundings, compile_workflow
+from batchrun.workflows.scope import Scope
 
 API = Resource(base_url="http://127.0.0.1:9", headers={"x-team": "a"})
 

@@ -20,10 +20,10 @@ from batchrun import Context
 from batchrun.core.errors import JobError
 from batchrun.core.job import Workflow
 from batchrun.nodes.python import PythonNode
-from batchrun.workflow.compiler import Surroundings, compile_workflow
-from batchrun.workflow.encoding import encode
-from batchrun.workflow.plan import Step
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.compiler import Surroundings, compile_workflow
+from batchrun.workflows.encoding import encode
+from batchrun.workflows.plan import Step
+from batchrun.workflows.scope import Scope
 
 if TYPE_CHECKING:
     from elsewhere import OnlyForTypeCheckers  # type: ignore[import-not-found]

@@ -16,10 +16,10 @@ import pytest
 from batchrun.core.errors import JobError
 from batchrun.core.job import Workflow
 from batchrun.nodes.python import PythonNode
-from batchrun.workflow.compiler import Surroundings, compile_workflow
-from batchrun.workflow.fingerprint import described, differences
-from batchrun.workflow.plan import Plan
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.compiler import Surroundings, compile_workflow
+from batchrun.workflows.fingerprint import described, differences
+from batchrun.workflows.plan import Plan
+from batchrun.workflows.scope import Scope
 
 if TYPE_CHECKING:
     from elsewhere import OnlyForTypeCheckers  # type: ignore[import-not-found]
@@ -187,13 +187,6 @@ def remembered(text: str) -> str:
 def test_functions_are_called_with_their_inputs(call: str | Callable[..., Any], inputs: dict[str, Any], result: Any) -> None:
     """By name, by position where there is no name, awaited when they are async; one needed argument is the input."""
     assert result_of(call, **inputs) == result
-
-
-def test_a_class_is_called_not_awaited() -> None:
-    """What an instance would do has nothing to do with making one."""
-    found = result_of(LateGreeter)
-    assert isinstance(found, LateGreeter)
-    assert found.word == "Bob"
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from batchrun.core.job import Workflow
 from batchrun.nodes.switch import SwitchNode
 from batchrun.nodes.template import TemplateNode
 from batchrun.testing.rows import RowRun
-from batchrun.workflow.compiler import Surroundings, compile_workflow
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.compiler import Surroundings, compile_workflow
+from batchrun.workflows.scope import Scope
 from tests.unit.engine.small_nodes import ONCE, node, outputs
 
 ENDS = tuple(TemplateNode(id=id, template=id) for id in ("a", "b"))

@@ -9,8 +9,8 @@ import pytest
 from batchrun.core.errors import JobError
 from batchrun.core.job import Workflow
 from batchrun.nodes.template import TemplateNode
-from batchrun.workflow.compiler import Surroundings, compile_workflow
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.compiler import Surroundings, compile_workflow
+from batchrun.workflows.scope import Scope
 
 
 def run(template: Any, **inputs: Any) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ import pytest
 
 from batchrun.results import RESULT_COLUMNS, ResultLayout
 from batchrun.results.schema import arrow_field, is_json
-from batchrun.workflow.types import SCALAR_TYPES
+from batchrun.workflows.types import SCALAR_TYPES
 
 
 def test_columns_are_the_documented_ones(layout: ResultLayout) -> None:

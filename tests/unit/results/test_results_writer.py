@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from batchrun.core.errors import ErrorRecord, ExecutionError
 from batchrun.core.items import ItemResult
 from batchrun.results import ResultLayout, ResultWriter, read_results, result_metadata, scan_results
-from batchrun.workflow.types import TypeSpec
+from batchrun.workflows.types import TypeSpec
 
 START = datetime.fromtimestamp(1_790_000_000, UTC)
 

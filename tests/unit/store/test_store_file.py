@@ -129,7 +129,7 @@ def test_an_earlier_version_is_brought_up_to_date(home: Path, record: Record) ->
         store.save(record())
         assert len(store.executions()) == 1
     other = sqlite3.connect(home / "store.db")
-    assert (other.execute("PRAGMA user_version").fetchone(), other.execute("PRAGMA journal_mode").fetchone()) == ((1,), ("wal",))
+    assert (other.execute("PRAGMA user_version").fetchone(), other.execute("PRAGMA journal_mode").fetchone()) == ((2,), ("wal",))
     other.close()
 
 
@@ -137,7 +137,7 @@ def test_an_earlier_version_is_brought_up_to_date(home: Path, record: Record) ->
     ("script", "said"),
     [
         ("CREATE TABLE notes (text)", "is the database of another program; choose another folder"),
-        ("PRAGMA user_version = 9", "newer batchrun \\(version 9 of the file, this one knows 1\\); update batchrun"),
+        ("PRAGMA user_version = 9", "newer batchrun \\(version 9 of the file, this one knows 2\\); update batchrun"),
     ],
 )
 def test_files_of_other_programs_are_left_alone(home: Path, record: Record, script: str, said: str) -> None:

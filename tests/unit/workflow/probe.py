@@ -11,10 +11,10 @@ import pytest
 
 from batchrun.core.errors import JobError
 from batchrun.core.job import NodeOptions, Workflow
-from batchrun.workflow.compiler import Surroundings, compile_workflow
-from batchrun.workflow.node import NodeCall, NodeCompiler
-from batchrun.workflow.plan import Plan
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.compiler import Surroundings, compile_workflow
+from batchrun.workflows.node import NodeCall, NodeCompiler
+from batchrun.workflows.plan import Plan
+from batchrun.workflows.scope import Scope
 
 COLUMNS = ("name", "size", "tags", "place", "weird col")
 VARS = {"model": {"name": "small"}, "limits": [1, 2]}

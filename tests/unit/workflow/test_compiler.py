@@ -10,8 +10,8 @@ import pytest
 
 from batchrun.core.job import DefaultOnFailure, NodeOptions, Resource, Run, Workflow
 from batchrun.core.policies import Retry
-from batchrun.workflow.compiler import Surroundings, compile_workflow
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.compiler import Surroundings, compile_workflow
+from batchrun.workflows.scope import Scope
 from tests.unit.workflow.probe import compiled, probe, problems_of
 
 

@@ -17,8 +17,8 @@ from batchrun.core.job import FallbackOnFailure, NodeOptions, Workflow
 from batchrun.nodes.python import PythonNode
 from batchrun.nodes.switch import SwitchNode
 from batchrun.nodes.template import TemplateNode
-from batchrun.workflow.drawing import draw, mermaid, svg
-from batchrun.workflow.sketch import sketch
+from batchrun.workflows.drawing import draw, mermaid, svg
+from batchrun.workflows.sketch import sketch
 from tests.unit.engine.any_ways import Ways, any_ways
 from tests.unit.workflow.probe import compiled, probe
 

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchrun.core.errors import InvalidValue
-from batchrun.workflow.encoding import encode
+from batchrun.workflows.encoding import encode
 
 
 class Colour(Enum):

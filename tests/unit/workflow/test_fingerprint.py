@@ -10,8 +10,8 @@ import pytest
 
 from batchrun.core.job import DefaultOnFailure, NodeOptions
 from batchrun.core.policies import Retry
-from batchrun.workflow.fingerprint import described, differences, edited_nodes, references_in
-from batchrun.workflow.node import NodeCall, NodeCompiler
+from batchrun.workflows.fingerprint import described, differences, edited_nodes, references_in
+from batchrun.workflows.node import NodeCall, NodeCompiler
 from tests.unit.workflow.probe import ProbeNode, compiled, probe
 
 NODE = probe("a", inputs={"x": 1, "model": "{{ vars.model.name }}"}, when="{{ item.size }}")

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchrun.workflow.graph import Node, find_cycle, stages
+from batchrun.workflows.graph import Node, find_cycle, stages
 
 names = [f"n{number}" for number in range(9)]
 
@@ -68,3 +68,18 @@ def test_stages_follow_the_order_of_the_job_file() -> None:
         "send": Node(frozenset({"judge"}), waits=True),
     }
     assert stages(nodes) == [(False, ["clean", "count"]), (True, ["ask", "judge"]), (False, ["merge"]), (True, ["send"])]
+
+
+def test_a_person_is_asked_once_nothing_can_run_without_him() -> None:
+    """An item that waits for a person is parked, so what runs beside the question comes first, however long its chain is."""
+    nodes = {
+        "ask": Node(frozenset(), waits=False, asks_person=True),
+        "again": Node(frozenset({"ask"}), waits=False, asks_person=True),
+        "then": Node(frozenset({"again"}), waits=False),
+        "call": Node(frozenset(), waits=True),
+        "plain": Node(frozenset({"call"}), waits=False),
+        "last": Node(frozenset({"plain"}), waits=True),
+    }
+    assert stages(nodes) == [(True, ["call"]), (False, ["plain"]), (True, ["last"]), (False, ["ask", "again", "then"])]
+    lanes_only = {id: node._replace(waits=False) for id, node in nodes.items()}
+    assert stages(lanes_only) == [(False, ["call", "plain", "last", "ask", "again", "then"])]

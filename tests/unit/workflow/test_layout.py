@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchrun.workflow.layout import Layout, Line, Point, Size, layered
+from batchrun.workflows.layout import Layout, Line, Point, Size, layered
 
 ROUNDING = 0.01
 

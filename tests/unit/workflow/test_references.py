@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchrun.core.errors import UndefinedReference
-from batchrun.workflow.references import lookup, parse_reference
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.references import lookup, parse_reference
+from batchrun.workflows.scope import Scope
 
 
 class Pair(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batchrun.core.errors import JobError
-from batchrun.workflow.registry import node_types
+from batchrun.workflows.registry import node_types
 
 MODULE = """
 from dataclasses import dataclass

@@ -11,8 +11,8 @@ from batchrun.core.errors import JobError
 from batchrun.core.job import DefaultOnFailure, FallbackOnFailure, NodeOptions
 from batchrun.execution.prepare import prepare
 from batchrun.nodes.switch import SwitchNode
-from batchrun.workflow.plan import Plan
-from batchrun.workflow.scope import Scope
+from batchrun.workflows.plan import Plan
+from batchrun.workflows.scope import Scope
 from tests.unit.workflow.probe import compiled, probe, problems_of
 
 

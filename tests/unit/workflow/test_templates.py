@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchrun.core.errors import InvalidValue
-from batchrun.workflow.templates import TemplateEngine, TemplateMistake, exact_expression, fresh, is_template
+from batchrun.workflows.templates import TemplateEngine, TemplateMistake, exact_expression, fresh, is_template
 from tests.unit.workflow.probe import value_of
 
 

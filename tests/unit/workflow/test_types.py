@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Na
 import pydantic
 import pytest
 
-from batchrun.workflow.types import SCALAR_TYPES, spec_of, spec_problems
+from batchrun.workflows.types import SCALAR_TYPES, spec_of, spec_problems
 
 if TYPE_CHECKING:
     from elsewhere import OnlyForTypeCheckers  # type: ignore[import-not-found]

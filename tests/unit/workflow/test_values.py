@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchrun.core.errors import InvalidValue
-from batchrun.workflow.types import TypeSpec, spec_of
-from batchrun.workflow.values import checker
+from batchrun.workflows.types import TypeSpec, spec_of
+from batchrun.workflows.values import checker
 
 FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 SCALARS: dict[str, st.SearchStrategy[Any]] = {

@@ -1,0 +1,85 @@
+"""What lanes do with items: running their stretches, and giving up those whose calls hang."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from batchrun.engine.calls import Calls
+from batchrun.engine.deadlines import Deadlines
+from batchrun.engine.item_run import Finished, ItemRun
+from batchrun.engine.lane import Lane, LaneHooks
+from batchrun.engine.settling import Settling
+from batchrun.workflows.plan import Step
+
+
+class LaneWork:
+    """Runs the stretches of items in lanes.
+
+    Args:
+        calls: makes the calls.
+        settling: settles what comes of them.
+        on_abandoned: told what goes on in place of an item whose lane was abandoned, and in which node; on the event loop.
+
+    Attributes:
+        is_stopping: nothing may begin any more.
+        on_finished: takes what came out of chunks; on the event loop.
+    """
+
+    def __init__(self, calls: Calls, settling: Settling, on_abandoned: Callable[[ItemRun, Step], None]) -> None:
+        self._calls = calls
+        self._settling = settling
+        self._deadlines: Deadlines = settling.policy.deadlines
+        self._on_abandoned = on_abandoned
+        self.is_stopping = False
+        self.on_finished: Callable[[Finished], None] = lambda _finished: None
+
+    @property
+    def hooks(self) -> LaneHooks:
+        """What lanes call."""
+        return LaneHooks(
+            work=self._work,
+            finished=self._chunk_finished,
+            is_late=self._is_late,
+            abandoned=self._abandoned,
+            clock=self._deadlines.clock,
+            given_up=self._on_abandoned,
+        )
+
+    def _work(self, run: ItemRun, lane: Lane) -> None:
+        """In a lane thread: run the item's stretch, and finish it when that was all."""
+        if self.is_stopping and (self._calls.is_over or not run.has_begun):
+            run.status = "cancelled"
+        elif not run.has_begun:
+            run.started = self._deadlines.clock()
+            self._calls.run_stretch(run, lane)
+        elif self._deadlines.leaves_time_after(run, 0):
+            self._calls.run_stretch(run, lane)
+        else:
+            self._settling.settle_queued(run)
+        if run.waiter is None and run.wait_seconds is None and not lane.abandoned:
+            run.result = self._settling.result(run)
+
+    def _chunk_finished(self, runs: Iterable[ItemRun]) -> None:
+        finished = Finished([], [])
+        for run in runs:
+            if run.wait_seconds is not None:
+                finished.waiting.append(run)
+            else:
+                finished.results.append(run.result or self._settling.result(run))
+        self.on_finished(finished)
+
+    def _is_late(self, run: ItemRun, step: Step | None, began: float) -> bool:
+        return self._calls.is_over or self._deadlines.is_late(run, step, began)
+
+    def _abandoned(self, run: ItemRun, step: Step | None, began: float) -> ItemRun:
+        """Settle an item whose call is past its deadline; the thread keeps the old one and can do it no harm."""
+        successor = run.successor = run.fork()
+        if not successor.goes_on:  # its call failed at the last moment
+            return successor
+        if step is None or self._calls.is_over:  # without a step, it was taken away before the first call of its lane
+            successor.status = "cancelled"
+            return successor
+        successor.undo(step)
+        self._settling.settle_failure(successor, step, self._deadlines.timeout(successor, step, began), began, None)
+        self._on_abandoned(successor, step)
+        return successor

@@ -1,0 +1,46 @@
+"""The node types by the name they have in job files."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from batchrun.core.errors import JobError
+from batchrun.core.job import NodeOptions
+
+_BUILT_IN = {
+    "file": "batchrun.nodes.file:FileNode",
+    "http": "batchrun.nodes.http:HttpNode",
+    "approval": "batchrun.nodes.approval:ApprovalNode",
+    "python": "batchrun.nodes.python:PythonNode",
+    "switch": "batchrun.nodes.switch:SwitchNode",
+    "template": "batchrun.nodes.template:TemplateNode",
+    "workflow": "batchrun.nodes.workflow:WorkflowNode",
+}
+
+
+@cache
+def node_types() -> dict[str, type[NodeOptions]]:
+    """Every node type by name: the built-in ones and those of installed packages (`batchrun.nodes` entry points).
+
+    Raises:
+        JobError: a package's node type cannot be loaded, or takes a name that is already in use.
+    """
+    found = {name: _load(name, target) for name, target in _BUILT_IN.items()}
+    for point in entry_points(group="batchrun.nodes"):
+        if point.name in found:
+            raise JobError([f"node type {point.name!r} of {point.value} is already in use; its package must name it differently"])
+        found[point.name] = _load(point.name, point.value)
+    return found
+
+
+def _load(name: str, target: str) -> type[NodeOptions]:
+    module, _, attribute = target.partition(":")
+    try:
+        options = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise JobError([f"node type {name!r} cannot be loaded from {target}: {error}"]) from error
+    if not (isinstance(options, type) and issubclass(options, NodeOptions) and callable(getattr(options, "bind", None))):
+        raise JobError([f"node type {name!r} at {target} must be a dataclass derived from NodeOptions with a bind method"])
+    return options
