@@ -24,8 +24,8 @@ run: $(VENV)/.installed ## Run the quickstart job (configs/quickstart.yaml)
 example-http: $(VENV)/.installed ## Run a job against a small HTTP service that the example starts itself
 	$(BIN)/python configs/http_example.py
 
-test: $(VENV)/.installed-test ## Run all tests; arguments for pytest: make test ARGS="-k resume"
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed-test ## Run all tests, three files at once; arguments for pytest instead: make test ARGS="-k resume"
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 3 --dist loadfile)
 
 lint: $(VENV)/.installed-lint ## Check style, format, types and which room imports which
 	$(BIN)/ruff check .

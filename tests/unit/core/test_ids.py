@@ -30,7 +30,7 @@ def test_ids_of_one_instant_differ() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (new_execution_id(), True),
+        pytest.param(new_execution_id(), True, id="a new one"),
         ("20261101T093000-0000123abc", True),
         ("20261101T093000-0000123ab", False),
         ("20261101T093000-0000123abc\n", False),
