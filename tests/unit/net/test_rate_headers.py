@@ -25,7 +25,7 @@ DATE = "Sun, 01 Nov 2026 09:30:00 GMT"
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, 360),
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1h0m1.5s"}, 3_601.5),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "250ms", "x-ratelimit-reset-requests": "9s"}, 0.25),
-        ({"anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-requests-reset": "2026-11-01T09:30:12Z", "date": DATE}, 12),
+        ({"acme-ratelimit-requests-remaining": "0", "acme-ratelimit-requests-reset": "2026-11-01T09:30:12Z", "date": DATE}, 12),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "Sun, 01 Nov 2026 09:30:05 GMT", "date": DATE}, 5),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1793525000", "date": DATE}, 0),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "99999999"}, 86_400),
