@@ -1,4 +1,4 @@
-"""How many calls a service gets in a minute."""
+"""How many calls, and how many tokens, a service gets in a minute."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import deque
 from itertools import islice
 
 _MINUTE_SECONDS = 60.0
+_TOKENS_TOGETHER_SECONDS = 10.0  # of what is allowed may go at once
 _DELIVERY_SECONDS = 2.0  # what was sent has reached the service by then, answered or not
 
 
@@ -94,3 +95,95 @@ class RequestRate:
             self._arrived.append(max(sent_at + _DELIVERY_SECONDS, self._arrived[-1] if self._arrived else -math.inf))
         while self._arrived and self._arrived[0] + self._window_seconds <= now:
             self._arrived.popleft()
+
+
+class TokenRate:
+    """Decides when the next call may be sent, so that calls use no more than `per_minute` tokens in any 60 seconds.
+
+    What a call uses is known when it has been answered. Until then it counts with what it may use, and afterwards with what it
+    has used: calls that use less than they might make room at once. It counts from the moment it is sent until a minute after
+    it has surely arrived, like the calls of `RequestRate`. At most the tokens of ten seconds go together. A call that needs more
+    than are allowed in a minute goes when nothing else counts.
+
+    Times are seconds of a clock that never goes back.
+
+    Args:
+        per_minute: tokens a minute, above 0.
+
+    Example:
+        >>> rate = TokenRate(600)
+        >>> rate.sent(1, 400, now=0.0)
+        >>> rate.wait_seconds(100, now=0.0)
+        40.0
+        >>> rate.ended(1, now=1.0, used=50)
+        >>> rate.wait_seconds(100, now=1.0)
+        0.0
+    """
+
+    def __init__(self, per_minute: float) -> None:
+        self.per_minute = per_minute
+        self._counted: dict[int, list[float]] = {}  # tokens, and since when they count, by call: in the order they were sent
+        self._total = 0.0
+        self._next_at = 0.0  # when all that was sent is made up for
+
+    def wait_seconds(self, tokens: float, now: float) -> float:
+        """How long a call that may use so many tokens has to wait; 0: it may be sent. A call that ends may shorten the wait."""
+        self._forget(now)
+        ahead = self._next_at - now + min(tokens * self._seconds - _TOKENS_TOGETHER_SECONDS, 0.0)
+        wait, total = max(ahead, 0.0), self._total
+        for counted, since in self._counted.values():
+            if total + tokens <= self.per_minute:
+                break
+            total -= counted
+            wait = max(wait, since + _DELIVERY_SECONDS + _MINUTE_SECONDS - now)
+        return wait
+
+    def sent(self, call: int, tokens: float, now: float) -> None:
+        """A call is sent.
+
+        Args:
+            call: names it.
+            tokens: the most it is expected to use.
+            now: the time.
+        """
+        self._counted[call] = [tokens, now]
+        self._total += tokens
+        self._next_at = max(self._next_at, now) + tokens * self._seconds
+
+    def ended(self, call: int, now: float, used: float | None = None) -> None:
+        """A call has ended.
+
+        Args:
+            call: names it.
+            now: the time.
+            used: the tokens it has used; null: nobody knows, so what was expected stands.
+        """
+        self._forget(now)
+        counted = self._counted.get(call)
+        if counted is None:
+            return  # longer than a minute ago
+        counted[1] = min(counted[1], now - _DELIVERY_SECONDS)  # an answer proves that it has arrived
+        if used is not None:
+            self._total += used - counted[0]
+            self._next_at += (used - counted[0]) * self._seconds
+            counted[0] = used
+
+    def not_sent(self, call: int) -> None:
+        """A call was given up before it was sent."""
+        counted = self._counted.pop(call, None)
+        if counted is not None:
+            self._total -= counted[0]
+            self._next_at -= counted[0] * self._seconds
+
+    @property
+    def _seconds(self) -> float:
+        """How long it takes until a token is made up for."""
+        return _MINUTE_SECONDS / self.per_minute
+
+    def _forget(self, now: float) -> None:
+        while self._counted:
+            call, (tokens, since) = next(iter(self._counted.items()))
+            if since + _DELIVERY_SECONDS + _MINUTE_SECONDS > now:
+                break
+            del self._counted[call]
+            self._total -= tokens

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from batchrun.core.errors import NodeError
+from batchrun.core.errors import NodeError, QuotaExhausted
 from batchrun.core.policies import Match, Retry
 from batchrun.flow.backoff import backoff_seconds
 
 Action: TypeAlias = Literal["retry", "throttle", "fail", "stop"]
 
-_MOST_FREE_CALLS = 20  # that reached a service out of order: if each of them breaks it, the item must end some time
+# Calls that reached a service out of order: if each of them breaks it, the item must end some time. Those that hang take long.
+_MOST_FREE_CALLS = {"unreachable": math.inf, "broken": 20, "silent": 5}
 _STEP = re.compile(r"\[(-?\d+)\]|([^.\[\]]+)")
 _NEVER_RETRIED = (TypeError, AttributeError, NameError, ImportError, AssertionError)
 
@@ -68,6 +69,8 @@ class RetryPolicy:
             if matches(rule.match, error):
                 # The service may have done the work already: a rule for all nodes must not do it twice.
                 return "fail" if rule.action in ("retry", "throttle") and getattr(error, "ambiguous", False) else rule.action
+        if isinstance(error, QuotaExhausted):
+            return "stop"
         if is_throttling(error):
             return "throttle"
         return "retry" if is_retryable(error) else "fail"
@@ -149,7 +152,7 @@ def is_retryable(error: BaseException) -> bool:
 def _is_free(error: BaseException, calls: CallHistory) -> bool:
     """Whether a call uses up no attempt because its service is out of order."""
     outage = error.outage if isinstance(error, NodeError) else None
-    return outage == "unreachable" or (outage == "broken" and calls.throttled < _MOST_FREE_CALLS)
+    return outage is not None and calls.throttled < _MOST_FREE_CALLS[outage]
 
 
 def _throttle_seconds(error: BaseException, limits: Retry, throttled: int, chance: Callable[[], float]) -> float:

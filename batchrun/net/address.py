@@ -80,6 +80,13 @@ def address_problem(address: str) -> str | None:
     return None
 
 
+def base_problem(base_url: str) -> str | None:
+    """What is wrong with the address of a service that paths are appended to, else null."""
+    if not base_url:
+        return "is missing; give it, such as base_url: https://api.example.com: only python nodes can do without one"
+    return address_problem(base_url)
+
+
 class _Parts(NamedTuple):
     """An address cut at its expressions; there is one literal more than there are expressions."""
 

@@ -61,7 +61,12 @@ def read_text(request: httpx.Request, answer: HttpAnswer) -> str:
         ) from error
 
 
-READERS: Mapping[str, Read] = {"json": read_json, "text": read_text, "bytes": lambda _request, answer: answer.body}
+def read_bytes(_request: httpx.Request, answer: HttpAnswer) -> bytes:
+    """The body of an answer as it is."""
+    return answer.body
+
+
+READERS: Mapping[str, Read] = {"json": read_json, "text": read_text, "bytes": read_bytes}
 """What reads an answer, by what it is read as."""
 
 

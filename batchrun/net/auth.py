@@ -49,7 +49,9 @@ class _Signing(httpx.AsyncBaseTransport):
             NodeError: there is no token.
             httpx.TransportError: as the transport it goes through.
         """
-        address = _with_query(request.url, *self._query) if self._query else request.url
+        address = request.url
+        if self._query and self._query[0] not in address.params:  # where a redirect leads may have it already
+            address = _with_query(address, *self._query)
         if self._tokens is None or _NAME in request.headers:
             header = self._header if self._header and self._header[0] not in request.headers else None
             return await self._transport.handle_async_request(_signed(request, address, header))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterable
-from typing import cast
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from typing import TypeAlias, cast
 
 import httpx
 
@@ -17,6 +17,10 @@ _GZIP = ("gzip", "x-gzip")
 _PLAIN = ("", "identity")
 # Small, because what follows a finished gzip member is copied: thousands of empty members in one large slice would be slow.
 _SLICE_BYTES = 16_384
+
+
+ReadBody: TypeAlias = Callable[[httpx.Response, int], Awaitable[bytes]]
+"""Reads the body of a response that is to have no more than so many bytes: see `read_body`."""
 
 
 class TooLarge(ResponseError):
@@ -37,20 +41,29 @@ async def read_body(response: httpx.Response, max_bytes: int) -> bytes:
         ResponseError: the body is compressed in a way that cannot be read, or its compression is broken.
         httpx.TransportError: the connection broke or went silent.
     """
+    parts: list[bytes] = []
+    try:
+        async for part in body_parts(response, max_bytes):
+            parts.append(part)  # noqa: PERF401 - what there is when it turns out to be too large is told
+    except TooLarge:
+        raise TooLarge(max_bytes, b"".join(parts)[:max_bytes]) from None
+    return b"".join(parts)
+
+
+async def body_parts(response: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
+    """The decompressed body, part by part, none of them larger than `max_bytes` and a byte; as `read_body`."""
     coding = _coding(response)
     decompressor = None if coding in _PLAIN else _Decompressor(coding)
-    parts: list[bytes] = []
     room = max_bytes
     # Not response.aiter_bytes(): that one decompresses without a bound.
     async for chunk in cast("AsyncIterable[bytes]", response.stream):
         part = chunk if decompressor is None else decompressor.feed(chunk, room + 1)
-        parts.append(part)
         room -= len(part)
+        yield part
         if room < 0:
-            raise TooLarge(max_bytes, b"".join(parts)[:max_bytes])
+            raise TooLarge(max_bytes, b"")
     if decompressor is not None and decompressor.is_cut_off:
         raise ResponseError(f"the {coding} body is cut off")
-    return b"".join(parts)
 
 
 def _coding(response: httpx.Response) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
 import httpx
 
-from batchrun.core.errors import InvalidValue, NodeError, ResponseError
-from batchrun.net.body import ACCEPT_ENCODING, read_body
-from batchrun.net.failures import response_error, status_error, transport_error
+from batchrun.core.connection import Timeouts
+from batchrun.core.errors import InvalidValue, NodeError, ResponseError, Timeout
+from batchrun.net.body import ACCEPT_ENCODING, ReadBody, read_body
+from batchrun.net.failures import describe, response_error, status_error, transport_error
 from batchrun.net.gate import Gate
 from batchrun.net.rate_headers import used_up_seconds
 
@@ -20,16 +23,30 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 """Methods whose request may reach a service twice without harm, unless the job says otherwise."""
 
-CONNECT_TIMEOUT_SECONDS = 10.0
-"""How long a connection may take to open. Everything else is bounded by the deadline of the attempt."""
-
 MAX_RESPONSE_BYTES = 16 * 2**20
 """The largest answer taken unless a caller says otherwise."""
 
-_EXTENSIONS = {"timeout": {"connect": CONNECT_TIMEOUT_SECONDS}}
+READ = "batchrun.read"
+OUTAGE = "batchrun.outage"
+SLOT = "batchrun.slot"
+_TIMEOUTS = Timeouts()
+_DEADLINE = "; reason: deadline"  # as anyio and the engine name it
 _WITH_BODY = ("POST", "PUT", "PATCH")
 # Parsing takes 13 µs, and most jobs send all their requests to a few addresses.
 _parsed = lru_cache(maxsize=256)(httpx.URL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCount:
+    """What a request uses of a limit of tokens.
+
+    Attributes:
+        expected: the most it is expected to use.
+        used: reads from its answer what it has used; null: the answer does not say.
+    """
+
+    expected: int
+    used: Callable[[HttpAnswer], int | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +56,16 @@ class HttpAnswer:
     status: int
     headers: httpx.Headers
     body: bytes
+
+
+class Upload(httpx.AsyncByteStream):
+    """A body that is sent piece by piece, as often as it is asked for.
+
+    Attributes:
+        size_bytes: how large it is.
+    """
+
+    size_bytes: int
 
 
 class HttpClient:
@@ -54,6 +81,7 @@ class HttpClient:
         base_url: what addresses are appended to; null when addresses are complete.
         headers: sent with every request, unless the request has its own.
         gate: lets requests through when the service can take them; null: all go at once.
+        timeouts: of the phases of a request. Everything else is bounded by the deadline of the attempt.
     """
 
     def __init__(
@@ -63,21 +91,24 @@ class HttpClient:
         base_url: str | None = None,
         headers: Mapping[str, str] | None = None,
         gate: Gate | None = None,
+        timeouts: Timeouts = _TIMEOUTS,
     ) -> None:
         self._transport = transport
         self._base_url = (base_url or "").rstrip("/")
         self._headers = {"user-agent": "batchrun", "accept": "*/*", "accept-encoding": ACCEPT_ENCODING}
         self._headers |= {name.lower(): value for name, value in (headers or {}).items()}
         self._gate = gate
+        seconds = {"connect": timeouts.connect_seconds, "read": timeouts.read_seconds, "write": timeouts.write_seconds}
+        self._extensions = {"timeout": seconds}
 
-    def build(self, method: str, address: str, *, headers: Mapping[str, str] | None = None, content: bytes = b"") -> httpx.Request:
+    def build(self, method: str, address: str, *, headers: Mapping[str, str] | None = None, content: bytes | Upload = b"") -> httpx.Request:
         """A request to `address`, percent-encoded and relative to `base_url` if there is one.
 
         Args:
             method: one of `METHODS`.
             address: path and query, or a complete URL.
             headers: names in lower case; they replace the client's headers of the same name.
-            content: the body.
+            content: the body, or a stream of it whose size is known.
 
         Raises:
             InvalidValue: the address or a header cannot be written down.
@@ -90,10 +121,11 @@ class HttpClient:
             pairs = [(name.encode("ascii"), value.encode()) for name, value in merged.items()]
         except (httpx.InvalidURL, UnicodeEncodeError) as error:
             raise InvalidValue(f"this request cannot be written down: {error}") from error
-        if content or method in _WITH_BODY:
-            pairs.append((b"content-length", b"%d" % len(content)))
+        size_bytes, stream = (len(content), httpx.ByteStream(content)) if isinstance(content, bytes) else (content.size_bytes, content)
+        if size_bytes or method in _WITH_BODY:
+            pairs.append((b"content-length", b"%d" % size_bytes))
         # Given a stream, httpx adds no headers of its own, which halves the cost of a request.
-        return httpx.Request(method, url, headers=pairs, stream=httpx.ByteStream(content), extensions=_EXTENSIONS)
+        return httpx.Request(method, url, headers=pairs, stream=stream, extensions=self._extensions)
 
     async def send(
         self,
@@ -102,14 +134,19 @@ class HttpClient:
         idempotent: bool,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         on_send: Callable[[], None] = lambda: None,
+        tokens: TokenCount | None = None,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> HttpAnswer:
         """Send a request and read its whole answer.
 
         Args:
-            request: usually from `build`.
+            request: usually from `build`. Its extension `READ` reads the body of a success in the place of `read_body`; `OUTAGE` is
+                set when the call is cut off at its deadline in an outage; `SLOT` is that of the item, given back while it is parked.
             idempotent: whether the request may safely reach the service twice.
             max_response_bytes: the largest answer taken, decompressed.
             on_send: called when the request has its turn and is about to be sent.
+            tokens: what it uses of a limit of tokens; null: none.
+            prepare: awaited when the request has its turn, before `on_send`; null: there is nothing to do.
 
         Raises:
             HttpStatusError: the status is not 2xx; redirects are not followed.
@@ -120,19 +157,68 @@ class HttpClient:
         """
         gate = self._gate
         if gate is None:
+            if prepare is not None:
+                await prepare()
             on_send()
             return await self._exchange(request, idempotent=idempotent, max_response_bytes=max_response_bytes)
-        turn, failed, is_cut_off = await gate.enter(), None, True
+        turn = await gate.enter(tokens.expected if tokens is not None else 0, request.extensions.get(SLOT))
+        failed, is_cut_off, used = None, True, None
         try:
+            if prepare is not None:
+                await prepare()
             on_send()
             answer = await self._exchange(request, idempotent=idempotent, max_response_bytes=max_response_bytes)
+            is_cut_off, used = False, tokens.used(answer) if tokens is not None else None
+        except NodeError as error:
+            failed, is_cut_off = error, False
+            used = 0 if error.http_status is not None else None  # a refused call uses no tokens
+            raise
+        except asyncio.CancelledError as cancelled:
+            # Given up for any other reason, it says nothing about the service.
+            failed = Timeout(f"{describe(request)} was not answered before its deadline") if _DEADLINE in str(cancelled) else None
+            raise
+        finally:
+            gate.leave(turn, failed, is_cut_off=is_cut_off, tokens=used)
+            if is_cut_off and failed is not None:
+                request.extensions[OUTAGE] = failed.outage
+        return answer
+
+    @asynccontextmanager
+    async def stream(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+        """Send a request that changes nothing, and hand its answer over before the body is read: `response.stream` gives it as it comes.
+
+        Its turn at the gate ends where the body begins, which may come for hours.
+
+        Raises:
+            NodeError: as in `send`.
+        """
+        gate = self._gate
+        turn, failed, is_cut_off = await gate.enter() if gate is not None else None, None, True
+        try:
+            response = await self._opened(request)
             is_cut_off = False
         except NodeError as error:
             failed, is_cut_off = error, False
             raise
         finally:
-            gate.leave(turn, failed, is_cut_off=is_cut_off)
-        return answer
+            if gate is not None and turn is not None:
+                gate.leave(turn, failed, is_cut_off=is_cut_off)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    async def _opened(self, request: httpx.Request) -> httpx.Response:
+        try:
+            response = await self._transport.handle_async_request(request)
+        except httpx.TransportError as error:
+            raise transport_error(request, error, idempotent=True) from error
+        if 200 <= response.status_code < 300:
+            return response
+        try:
+            raise await status_error(request, response)
+        finally:
+            await response.aclose()
 
     async def _exchange(self, request: httpx.Request, *, idempotent: bool, max_response_bytes: int) -> HttpAnswer:
         try:
@@ -142,7 +228,8 @@ class HttpClient:
             try:
                 if not 200 <= response.status_code < 300:
                     raise await status_error(request, response)
-                body = await read_body(response, max_response_bytes)
+                read: ReadBody = request.extensions.get(READ, read_body)
+                body = await read(response, max_response_bytes)
             except ResponseError as error:
                 raise response_error(request, response, error) from error
             finally:

@@ -9,16 +9,17 @@ from urllib.parse import unquote
 
 import httpx
 
-from batchrun.core.errors import AddressRefused, FileTooLarge, HttpStatusError, InvalidValue, ResponseError
+from batchrun.core.errors import FileTooLarge, InvalidValue, ResponseError
 from batchrun.core.files import File
 from batchrun.net.address import address_problem
 from batchrun.net.body import TooLarge, read_body
 from batchrun.net.client import HttpClient
+from batchrun.net.connecting import proxy_of_environment
 from batchrun.net.failures import describe, response_error, status_error, transport_error
 from batchrun.net.hosts import AllowedHosts, PublicResolver
+from batchrun.net.redirects import REDIRECTS, check_target, target_of
 from batchrun.net.transport import AiohttpTransport
 
-_REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _UNKNOWN_TYPE = "application/octet-stream"
 
@@ -54,7 +55,7 @@ class Downloads:
     @asynccontextmanager
     async def opened(cls, *, trusted_host: bytes | None, allowed: AllowedHosts, max_bytes: int) -> AsyncIterator[Self]:
         """With connections of its own."""
-        async with AiohttpTransport() as transport, AiohttpTransport(resolver=PublicResolver()) as guarded:
+        async with AiohttpTransport(proxy_of=proxy_of_environment) as transport, AiohttpTransport(resolver=PublicResolver()) as guarded:
             yield cls(transport, guarded, trusted_host=trusted_host, allowed=allowed, max_bytes=max_bytes)
 
     async def get(self, address: str) -> File:
@@ -84,7 +85,7 @@ class Downloads:
         try:
             response = await (self._transport if is_trusted else self._guarded).handle_async_request(request)
             try:
-                if response.status_code in _REDIRECTS and response.headers.get("location"):
+                if response.status_code in REDIRECTS and response.headers.get("location"):
                     return self._next(request, response)
                 if response.status_code != 200:
                     raise await status_error(request, response)
@@ -95,19 +96,9 @@ class Downloads:
             raise transport_error(request, error, idempotent=True) from error
 
     def _next(self, request: httpx.Request, response: httpx.Response) -> httpx.URL:
-        answered = f"{describe(request)} answered {response.status_code}"
-        try:
-            target = request.url.join(response.headers["location"]).copy_with(fragment=None)
-        except httpx.InvalidURL as error:
-            raise ResponseError(f"{answered}, but what it points to is not an address") from error
-        shown = f"{target.scheme}://{target.netloc.decode('ascii')}"
-        if target.scheme not in (request.url.scheme, "https"):
-            raise HttpStatusError(f"{answered}: it points to {shown}, which is not encrypted, and is not followed", response.status_code)
+        target = target_of(request, response.status_code, response.headers["location"])
         if target.netloc != self._trusted_host:
-            try:
-                self._allowed.check(target)
-            except AddressRefused as refused:
-                raise AddressRefused(f"{answered} and points to {shown}, which is not followed: {refused}") from None
+            check_target(request, response.status_code, target, self._allowed)
         return target
 
     async def _read(self, request: httpx.Request, response: httpx.Response) -> File:

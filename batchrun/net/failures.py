@@ -8,11 +8,16 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from batchrun.core.errors import HttpStatusError, InvalidValue, NodeError, ResponseError, TransportError
+from batchrun.core.errors import HttpStatusError, InvalidValue, NodeError, QuotaExhausted, ResponseError, TransportError
+from batchrun.flow.retry import is_throttling
 from batchrun.net.body import TooLarge, read_body
 
 _EXCERPT_CHARACTERS = 300
 _ERROR_BODY_BYTES = 65_536
+# What services call it when there is nothing left to spend; waiting does not help then, whatever the status is.
+_QUOTA = re.compile(rb'"(?:code|type|status)"\s*:\s*"(insufficient_quota|insufficient_balance|billing_[a-z_]+|credits?_exhausted)"')
+_QUOTA_STATUSES = (400, 402, 403, 429)
+_REDIRECTS = (301, 302, 303, 307, 308)  # of the others, none names an address to go to
 _SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?")
 # Raised before the first byte of the request is sent.
 _BEFORE_SENDING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
@@ -57,7 +62,9 @@ async def status_error(request: httpx.Request, response: httpx.Response) -> Http
         # A query is cut off: signed addresses carry their key there.
         target, _, query = response.headers.get("location", "").partition("?")
         where = f"it points to {_one_line(target)}{'?…' if query else ''}" if target else "it names no other address"
-        return HttpStatusError(f"{answered}: redirects are not followed; {where}", response.status_code)
+        failure = HttpStatusError(f"{answered}: redirects are not followed; {where}", response.status_code)
+        failure.location = response.headers.get("location") if response.status_code in _REDIRECTS else None
+        return failure
     try:
         start = await read_body(response, _ERROR_BODY_BYTES)
     except TooLarge as error:
@@ -67,7 +74,8 @@ async def status_error(request: httpx.Request, response: httpx.Response) -> Http
         start = b""
     text = excerpt(start)
     message = f"{answered}: {text}" if text else f"{answered} with an empty body"
-    failure = HttpStatusError(message, response.status_code, retry_after_seconds(response.headers))
+    is_quota = response.status_code in _QUOTA_STATUSES and _QUOTA.search(start) is not None
+    failure = (QuotaExhausted if is_quota else HttpStatusError)(message, response.status_code, retry_after_seconds(response.headers))
     failure.response_body = start
     return failure
 
@@ -106,3 +114,13 @@ def date_of(text: str) -> datetime | None:
 def _one_line(text: str) -> str:
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: _EXCERPT_CHARACTERS + 1])
     return line if len(line) <= _EXCERPT_CHARACTERS else line[: _EXCERPT_CHARACTERS - 1] + "…"
+
+
+def health_told_by(error: NodeError | None, *, is_probe: bool) -> str | None:
+    """What a failed call says about the health of the service; null: it is well."""
+    if isinstance(error, TransportError):
+        return "broken" if error.was_sent else "unreachable"
+    if isinstance(error, HttpStatusError) and (error.http_status or 0) >= 500:
+        # It says itself when it takes calls again; while it is parked, that is one call that failed.
+        return "unknown" if is_throttling(error) and not is_probe else "broken"
+    return None

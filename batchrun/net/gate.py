@@ -10,13 +10,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from batchrun.core.errors import HttpStatusError, InvalidValue, NodeError, ServiceParked, TransportError
+from batchrun.core.errors import InvalidValue, NodeError, ServiceParked
 from batchrun.core.executions import ResourceState
 from batchrun.core.job import Resource
+from batchrun.core.protocols import Slot
 from batchrun.flow.adaptive import AdaptiveLimit
 from batchrun.flow.breaker import CircuitBreaker
-from batchrun.flow.limits import RequestRate
+from batchrun.flow.limits import RequestRate, TokenRate
 from batchrun.flow.retry import is_throttling
+from batchrun.net.failures import health_told_by
+from batchrun.net.parked import ParkedCallers
 
 _JITTER_RATIO = 0.1  # on top of what a service asks for
 _MOST_JITTER_SECONDS = 5.0
@@ -37,11 +40,19 @@ class Turn(NamedTuple):
     is_probe: bool
 
 
+class _Caller(NamedTuple):
+    """Who waits for a turn, and the tokens the call may use. Null in place of a turn: the caller, who can park, is to look again."""
+
+    turn: asyncio.Future[Turn | None]
+    tokens: int
+    can_park: bool
+
+
 class Gate:
     """Lets calls through to one service; calls that wait get their turn in the order they came.
 
-    A call needs a seat (`max_concurrency`, or the adaptive limit), its place in the minute, and a service that is neither out of
-    order nor has asked to be left alone. Must be made and used on one event loop, whose clock it goes by.
+    A call needs a seat (`max_concurrency`, or the adaptive limit), its place and its tokens in the minute, and a service that is
+    neither out of order nor has asked to be left alone. Must be made and used on one event loop, whose clock it goes by.
 
     Args:
         resource: what it lets through.
@@ -53,17 +64,20 @@ class Gate:
         self._loop = asyncio.get_running_loop()
         self._chance = chance
         self._rate = RequestRate(resource.requests_per_minute) if resource.requests_per_minute is not None else None
+        self._tokens = TokenRate(resource.tokens_per_minute) if resource.tokens_per_minute is not None else None
         self._most = resource.max_concurrency
         self._adaptive = AdaptiveLimit(resource.max_concurrency) if resource.adaptive else None
         self._breaker = CircuitBreaker(resource.breaker) if resource.breaker is not None else None
         self._last_failure = ""
         self._has_answered = False
+        self._answered_at = -math.inf
         self._closed_until = -math.inf  # as the service has asked
-        self._waiting: deque[asyncio.Future[Turn]] = deque()
+        self._waiting: deque[_Caller] = deque()
+        self._parked = ParkedCallers(self._go_on)
         self._timer: asyncio.TimerHandle | None = None
-        self._in_flight = self._calls = self._throttled = 0
+        self._in_flight = self._calls = self._throttled = self._used_tokens = 0
 
-    def limit(self, *, max_concurrency: int | None, requests_per_minute: float | None) -> None:
+    def limit(self, *, max_concurrency: int | None, requests_per_minute: float | None, tokens_per_minute: float | None = None) -> None:
         """Change the limits from now on, null for none; calls under way are not cut off."""
         self._most = max_concurrency
         if self._adaptive is not None:
@@ -74,42 +88,61 @@ class Gate:
             self._rate = RequestRate(requests_per_minute)
         else:
             self._rate.per_minute = requests_per_minute
+        if tokens_per_minute is None:
+            self._tokens = None
+        elif self._tokens is None:
+            self._tokens = TokenRate(tokens_per_minute)
+        else:
+            self._tokens.per_minute = tokens_per_minute
         self._go_on()
 
-    async def enter(self) -> Turn:
+    async def enter(self, tokens: int = 0, slot: Slot | None = None) -> Turn:
         """Wait for a turn; whoever gets one must hand it to `leave`.
+
+        Args:
+            tokens: the most that the call is expected to use.
+            slot: given back while the service is out of order, but by the caller that is the next to try it; null: there is none.
 
         Raises:
             ServiceParked: the service has been out of order for too long.
         """
-        if not self._waiting and self._wait_seconds() == 0:
-            return self._next_turn()
-        turn: asyncio.Future[Turn] = self._loop.create_future()
-        self._waiting.append(turn)
-        self._go_on()
-        try:
-            return await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._give_back(turn.result())
-            else:
-                turn.cancel()  # and is passed over when its turn comes
-            raise
+        if not self._waiting and self._wait_seconds(tokens) == 0:
+            return self._next_turn(tokens)
+        while True:
+            while slot is not None and self._has_enough():
+                await self._parked.stay(slot)
+            turn: asyncio.Future[Turn | None] = self._loop.create_future()
+            self._waiting.append(_Caller(turn, tokens, slot is not None))
+            self._go_on()
+            try:
+                given = await turn
+            except asyncio.CancelledError:
+                self._given_up(turn)
+                raise
+            if given is not None:
+                return given
 
-    def leave(self, turn: Turn, error: NodeError | None = None, *, is_cut_off: bool = False) -> None:
+    def leave(self, turn: Turn, error: NodeError | None = None, *, is_cut_off: bool = False, tokens: int | None = None) -> None:
         """A call has ended.
 
         Args:
             turn: of the call.
             error: what it failed with, null when it did not; is told whether the service is out of order.
-            is_cut_off: it was given up before the service answered.
+            is_cut_off: it was given up before the service answered; with an error, because its deadline had passed.
+            tokens: it has used; null: nobody knows.
         """
         now = self._loop.time()
+        self._used_tokens += tokens or 0
+        if self._tokens is not None:
+            self._tokens.ended(turn.number, now, tokens)
         if self._rate is not None:
             self._rate.ended(turn.number, now)
         self._judge_load(turn, now, error, is_cut_off=is_cut_off)
-        if self._breaker is not None:
-            self._judge_health(self._breaker, turn, now, error, is_cut_off=is_cut_off)
+        if (breaker := self._breaker) is not None:
+            was_open = breaker.is_open
+            self._judge_health(breaker, turn, now, error, is_cut_off=is_cut_off)
+            if breaker.is_open and not was_open:
+                self._send_away()
         self._in_flight -= 1
         self._go_on()
 
@@ -125,10 +158,12 @@ class Gate:
         most = self._limit()
         return ResourceState(
             in_flight=self._in_flight,
-            queued=sum(not turn.done() for turn in self._waiting),
+            queued=sum(not caller.turn.done() for caller in self._waiting) + len(self._parked),
             limit=None if most == math.inf else int(most),
             requests_per_minute=self._rate.per_minute if self._rate is not None else None,
+            tokens_per_minute=self._tokens.per_minute if self._tokens is not None else None,
             calls=self._calls,
+            tokens=self._used_tokens,
             throttled=self._throttled,
             parked_at=None if parked_at is None else (datetime.now(UTC) - timedelta(seconds=now - parked_at)).isoformat(),
             parked_why=None if parked_at is None else self._last_failure,
@@ -139,7 +174,7 @@ class Gate:
     def _limit(self) -> float:
         return self._adaptive.now if self._adaptive is not None else math.inf if self._most is None else self._most
 
-    def _wait_seconds(self) -> float:
+    def _wait_seconds(self, tokens: int) -> float:
         """How long the next call has to wait; infinite: until another one has ended."""
         if self._in_flight >= self._limit():
             return math.inf
@@ -147,21 +182,50 @@ class Gate:
         wait = max(self._closed_until - now, 0.0)
         if self._breaker is not None and self._breaker.is_open:
             wait = max(wait, self._breaker.wait_seconds(now)) if now < self._breaker.gives_up_at() else math.inf
+        if self._tokens is not None and tokens:
+            wait = max(wait, self._tokens.wait_seconds(tokens, now))
         return max(wait, self._rate.wait_seconds(now)) if self._rate is not None else wait
 
-    def _next_turn(self) -> Turn:
+    def _next_turn(self, tokens: int) -> Turn:
         self._calls += 1
         self._in_flight += 1
         now = self._loop.time()
         if self._rate is not None:
             self._rate.sent(self._calls, now)
+        if self._tokens is not None and tokens:
+            self._tokens.sent(self._calls, tokens, now)
         return Turn(self._calls, now, self._breaker is not None and self._breaker.sent())
 
-    def _give_back(self, turn: Turn) -> None:
-        """A call was given up between getting its turn and being sent."""
+    def _is_out(self) -> bool:
+        """Whether the service is out of order, and may still come back."""
+        return self._breaker is not None and self._breaker.is_open and self._loop.time() < self._breaker.gives_up_at()
+
+    def _has_enough(self) -> bool:
+        """Whether the service is out of order, and somebody is there to try it."""
+        return self._is_out() and any(not caller.turn.done() for caller in self._waiting)
+
+    def _call_parked(self) -> None:
+        """Have those come back who are needed: all once the service is back, else one to try it."""
+        if not self._is_out():
+            self._parked.call_all()
+        elif not self._has_enough():
+            self._parked.call_one()
+
+    def _send_away(self) -> None:
+        """The service is out of order: those who can do without their slot need not stand here, but for one."""
+        for turn, _, can_park in [caller for caller in self._waiting if not caller.turn.done()][1:]:
+            if can_park:
+                turn.set_result(None)
+
+    def _given_up(self, waiting: asyncio.Future[Turn | None]) -> None:
+        """A caller waits no longer; it may have got its turn in the same moment."""
+        if waiting.cancel() or waiting.cancelled() or waiting.exception() is not None or (turn := waiting.result()) is None:
+            return
         self._in_flight -= 1
         if self._rate is not None:
             self._rate.not_sent(turn.number)
+        if self._tokens is not None:
+            self._tokens.not_sent(turn.number)
         if self._breaker is not None:
             self._breaker.not_tried(is_probe=turn.is_probe)
         self._go_on()
@@ -172,17 +236,21 @@ class Gate:
             self._timer.cancel()
             self._timer = None
         self._give_up()
+        self._call_parked()
         while self._waiting:
-            if self._waiting[0].done():
+            turn, tokens, _ = self._waiting[0]
+            if turn.done():
                 self._waiting.popleft()
                 continue
-            wait = self._wait_seconds()
+            wait = self._wait_seconds(tokens)
             if wait > 0:
                 ends = self._breaker.gives_up_at() - self._loop.time() if self._breaker is not None else math.inf
                 if min(wait, ends) < math.inf:
                     self._timer = self._loop.call_later(max(min(wait, ends), _SHORTEST_WAIT_SECONDS), self._go_on)
                 return
-            self._waiting.popleft().set_result(self._next_turn())
+            self._waiting.popleft()
+            turn.set_result(self._next_turn(tokens))
+            self._call_parked()
 
     def _give_up(self) -> None:
         breaker = self._breaker
@@ -193,7 +261,7 @@ class Gate:
             f"max_parked_seconds; its last failure: {self._last_failure}"
         )
         while self._waiting:
-            turn = self._waiting.popleft()
+            turn = self._waiting.popleft().turn
             if not turn.done():
                 turn.set_exception(ServiceParked(message))
 
@@ -210,27 +278,23 @@ class Gate:
             self._adaptive.succeeded(self._in_flight)
 
     def _judge_health(self, breaker: CircuitBreaker, turn: Turn, now: float, error: NodeError | None, *, is_cut_off: bool) -> None:
-        failure = _failure(error, is_probe=turn.is_probe)
+        failure = health_told_by(error, is_probe=turn.is_probe)
         if is_cut_off:
-            if turn.is_probe:  # the service did not answer in time
-                breaker.failed(now, self._chance(), is_probe=True)
+            # One call that hangs while others are answered is its own fault; many that hang together are the fault of the service.
+            is_silent = error is not None and self._answered_at < (turn.sent_at + now) / 2
+            if turn.is_probe or is_silent:
+                self._last_failure = str(error or "a call that was to try it was given up")
+                breaker.failed(now, self._chance(), is_probe=turn.is_probe)
+            if error is not None and breaker.is_open:
+                error.outage = "silent"
         elif isinstance(error, InvalidValue):
             breaker.not_tried(is_probe=turn.is_probe)
         elif error is None or failure is None:
-            self._has_answered = True
-            breaker.succeeded(now)
+            self._has_answered, self._answered_at = True, now
+            if turn.is_probe or not breaker.is_open:  # a call that was sent before it broke tells nothing of what came then
+                breaker.succeeded(now)
         elif failure != "unknown":
             self._last_failure = str(error)
             breaker.failed(now, self._chance(), is_probe=turn.is_probe)
             if breaker.is_open or (failure == "unreachable" and self._has_answered):
                 error.outage = "unreachable" if failure == "unreachable" else "broken"
-
-
-def _failure(error: NodeError | None, *, is_probe: bool) -> str | None:
-    """What a failed call says about the health of the service; null: it is well."""
-    if isinstance(error, TransportError):
-        return "broken" if error.was_sent else "unreachable"
-    if isinstance(error, HttpStatusError) and (error.http_status or 0) >= 500:
-        # It says itself when it takes calls again; while it is parked, that is one call that failed.
-        return "unknown" if is_throttling(error) and not is_probe else "broken"
-    return None

@@ -18,7 +18,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from batchrun.core.errors import AddressRefused
 
 _ENTRY = re.compile(r"(?:\*|(?:\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::\d{1,5})?")
-_USUAL_PORTS = {"http": 80, "https": 443}
+USUAL_PORTS = {"http": 80, "https": 443}
+"""The port of each scheme that addresses need not name."""
 _MAPS_IPV4 = ipaddress.IPv6Network("64:ff9b::/96")  # translated to IPv4 by some networks
 
 
@@ -49,9 +50,9 @@ class AllowedHosts:
         Raises:
             AddressRefused: it is not.
         """
-        host, is_usual = url.host.lower().rstrip("."), url.port in (None, _USUAL_PORTS.get(url.scheme))
+        host, is_usual = url.host.lower().rstrip("."), url.port in (None, USUAL_PORTS.get(url.scheme))
         written = f"[{host}]" if ":" in host else host
-        names = {f"{written}:{url.port or _USUAL_PORTS.get(url.scheme)}"} | ({written} if is_usual else set())
+        names = {f"{written}:{url.port or USUAL_PORTS.get(url.scheme)}"} | ({written} if is_usual else set())
         if names.intersection(self._entries) and _as_address(host) is not None:
             return
         if not any(_matches(entry, name) for entry in self._entries for name in names):

@@ -15,8 +15,8 @@ from batchrun.core.executions import ResourceState
 from batchrun.core.job import Resource
 from batchrun.net.auth import signing
 from batchrun.net.client import HttpClient
+from batchrun.net.connecting import transport_to
 from batchrun.net.gate import Gate
-from batchrun.net.transport import AiohttpTransport
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,8 +50,8 @@ async def client_of(resource: Resource) -> AsyncIterator[HttpClient]:
     key = id(resource), id(asyncio.get_running_loop())
     if key not in _open:
         gate = _guard(resource).gate
-        transport = signing(AiohttpTransport(), resource.auth)
-        client = HttpClient(transport, base_url=resource.base_url, headers=resource.headers, gate=gate)
+        transport = signing(transport_to(resource), resource.auth)
+        client = HttpClient(transport, base_url=resource.base_url, headers=resource.headers, gate=gate, timeouts=resource.timeouts)
         _open[key] = _Open(transport=transport, client=client)
     shared = _open[key]
     shared.users += 1
@@ -64,6 +64,11 @@ async def client_of(resource: Resource) -> AsyncIterator[HttpClient]:
             await shared.transport.aclose()
 
 
+def gate_of(resource: Resource) -> Gate:
+    """The gate of a resource on the running event loop."""
+    return _guard(resource).gate
+
+
 def tune(resource: Resource, **limits: Any) -> None:
     """Change limits of a resource on the running event loop, whether its client is open now or opened later.
 
@@ -72,14 +77,16 @@ def tune(resource: Resource, **limits: Any) -> None:
 
     Args:
         resource: whose limits.
-        **limits: `max_concurrency` and `requests_per_minute`; null: no limit.
+        **limits: `max_concurrency`, `requests_per_minute` and `tokens_per_minute`; null: no limit.
 
     Raises:
         ValueError: a limit is too small.
     """
     guarded = _guard(resource)
     now = replace(guarded.now, **limits)
-    guarded.gate.limit(max_concurrency=now.max_concurrency, requests_per_minute=now.requests_per_minute)
+    guarded.gate.limit(
+        max_concurrency=now.max_concurrency, requests_per_minute=now.requests_per_minute, tokens_per_minute=now.tokens_per_minute
+    )
     _guarded.get()[id(resource)] = replace(guarded, now=now)
 
 

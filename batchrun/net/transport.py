@@ -6,11 +6,14 @@ pool slows down with every connection it holds (183 against 3,700 requests per s
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import socket
-from collections.abc import AsyncIterable, AsyncIterator
-from typing import cast
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from functools import lru_cache
+from typing import TypeAlias, cast
 
 import aiohttp
 import httpx
@@ -18,10 +21,15 @@ import yarl
 from aiohttp.abc import AbstractResolver
 
 # Many servers drop idle connections after 5 s. Dropping them earlier keeps requests from meeting a closing connection.
-_KEEP_ALIVE_SECONDS = 4.0
+KEEP_ALIVE_SECONDS = 4.0
+"""How long an idle connection is kept."""
 # aiohttp warns about larger bodies given as one bytes object, because it copies them in one go.
 _LARGE_BODY_BYTES = 2**20
+_PIECE_BYTES = 65_536
 _SKIPPED_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+_Body: TypeAlias = bytes | io.BytesIO | AsyncIterable[bytes] | None
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
@@ -32,15 +40,16 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     reaches the service at most once, so retrying stays a decision of the caller.
 
     Timeouts are read from `request.extensions["timeout"]` (seconds, null for none): `connect` includes the lookup of the
-    host, `pool` is added to it when `max_connections` is given, `read` is the longest silence while the answer is
-    awaited. `write` is not kept: a caller that needs it sets a deadline around the call.
+    host, `pool` is added to it when `max_connections` is given, `write` is the longest the service may take no more of a
+    body that is sent in pieces, `read` is the longest silence while the answer is awaited.
 
     Must be made and closed on the event loop it is used on. A cancelled request closes its connection.
 
     Args:
         max_connections: the most connections at once; null for no limit.
-        trust_env: take proxies and `.netrc` logins from the environment.
         resolver: looks hosts up; connections go to the addresses it gives. Null: the one of the system.
+        tls: what TLS connections are made with; null: the certificates of the system.
+        proxy_of: says for scheme and host which proxy leads there, null for none; null: none is used.
 
     Example:
         >>> async def status(url: str) -> int:
@@ -48,16 +57,25 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         ...         return (await transport.handle_async_request(httpx.Request("GET", url))).status_code
     """
 
-    def __init__(self, *, max_connections: int | None = None, trust_env: bool = False, resolver: AbstractResolver | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_connections: int | None = None,
+        resolver: AbstractResolver | None = None,
+        tls: ssl.SSLContext | None = None,
+        proxy_of: Callable[[str, str], str | None] | None = None,
+    ) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=max_connections or 0, keepalive_timeout=_KEEP_ALIVE_SECONDS, resolver=resolver),
+            connector=aiohttp.TCPConnector(
+                limit=max_connections or 0, keepalive_timeout=KEEP_ALIVE_SECONDS, resolver=resolver, ssl=tls or True
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_SKIPPED_HEADERS,
-            trust_env=trust_env,
             middlewares=(_without_second_try,),
         )
         self._max_connections = max_connections
+        self._proxy_of = None if proxy_of is None else lru_cache(maxsize=256)(proxy_of)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; the body of the response is still to be read from its stream.
@@ -66,21 +84,19 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             httpx.ConnectError: the host is unknown, refuses the connection, or its certificate is not trusted.
             httpx.ConnectTimeout: no connection in time; nothing was sent.
             httpx.ReadTimeout: the answer stayed away, or stopped.
-            httpx.WriteError: the request could not be sent in full.
+            httpx.ProxyError: the proxy let nothing through; nothing was sent.
+            httpx.WriteError, httpx.WriteTimeout: the request could not be sent in full, or not in time.
             httpx.ReadError: the connection broke while the answer was awaited.
             httpx.RemoteProtocolError: the connection was closed without an answer, or the answer is not HTTP.
             httpx.LocalProtocolError: the request cannot be written down, for example a line break in a header.
             httpx.UnsupportedProtocol: neither http nor https.
         """
+        body, write_seconds = _body(request), (request.extensions.get("timeout") or {}).get("write")
         try:
-            response = await self._session.request(
-                request.method,
-                yarl.URL(_address(request.url), encoded=True),
-                headers=_headers(request),
-                data=_body(request),
-                timeout=self._timeout(request),
-                allow_redirects=False,
-            )
+            if write_seconds is None or body is None or isinstance(body, bytes):
+                response = await self._send(request, body)
+            else:
+                response = await self._send_watched(request, body, write_seconds)
         except httpx.TransportError as error:
             error.request = request
             raise
@@ -96,6 +112,36 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection."""
         await self._session.close()
+
+    async def _send(self, request: httpx.Request, body: _Body) -> aiohttp.ClientResponse:
+        url = request.url
+        return await self._session.request(
+            request.method,
+            yarl.URL(_address(url), encoded=True),
+            headers=_headers(request),
+            data=body,
+            timeout=self._timeout(request),
+            allow_redirects=False,
+            proxy=self._proxy_of(url.scheme, url.host) if self._proxy_of is not None else None,
+        )
+
+    async def _send_watched(self, request: httpx.Request, body: _Body, write_seconds: float) -> aiohttp.ClientResponse:
+        """Send a request whose body must be taken in time, piece by piece."""
+        loop = asyncio.get_running_loop()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            async for piece in _in_pieces(body):
+                deadline.reschedule(loop.time() + write_seconds)
+                yield piece
+            deadline.reschedule(None)
+
+        try:
+            async with asyncio.timeout(None) as deadline:
+                return await self._send(request, pieces())
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            raise httpx.WriteTimeout(f"the service took no more of the request for {write_seconds:g} s", request=request) from error
 
     def _timeout(self, request: httpx.Request) -> aiohttp.ClientTimeout:
         given: dict[str, float | None] = request.extensions.get("timeout") or {}
@@ -142,7 +188,16 @@ def _address(url: httpx.URL) -> str:
     return f"{url.scheme}://{url.netloc.decode('ascii')}{url.raw_path.decode('ascii')}"
 
 
-def _body(request: httpx.Request) -> bytes | io.BytesIO | AsyncIterable[bytes] | None:
+async def _in_pieces(body: _Body) -> AsyncIterator[bytes]:
+    if isinstance(body, io.BytesIO):
+        while piece := body.read(_PIECE_BYTES):
+            yield piece
+    elif not isinstance(body, bytes | None):
+        async for piece in body:
+            yield piece
+
+
+def _body(request: httpx.Request) -> _Body:
     if not isinstance(request.stream, httpx.ByteStream):
         return cast("AsyncIterable[bytes]", request.stream)
     content = request.read()
@@ -159,7 +214,13 @@ def _as_httpx(error: Exception, request: httpx.Request | None = None) -> httpx.T
     if isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
         # asyncio puts the address into its messages; the number says it better.
-        reason = cause.strerror if isinstance(cause, socket.gaierror) or not cause.errno else os.strerror(cause.errno)
+        reason: str | None
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            reason = f"its certificate is not trusted, {cause.verify_message}; tls.ca_file names an authority of your own"
+        elif isinstance(cause, ssl.SSLError | socket.gaierror) or not cause.errno:
+            reason = cause.strerror
+        else:
+            reason = os.strerror(cause.errno)
         return httpx.ConnectError(f"cannot connect to {error.host}:{error.port}: {reason or cause}", request=request)
     if isinstance(error, aiohttp.ClientOSError):
         if isinstance(error.__cause__, aiohttp.ClientConnectionResetError):

@@ -109,21 +109,42 @@ def read_path(path: Path, allowance: Allowance) -> File:
         AddressRefused: it is not in one of the folders.
         FileMissing, FileUnreadable, FileTooLarge: what the names say.
     """
+    found = find_path(path, None if allowance.any_path else allowance.folders)
+    try:
+        content = _content(found, allowance.max_bytes)
+    except OSError as error:
+        raise unreadable(found, error) from error
+    return File(name=found.name, media_type=media_type_of(found), content=content)
+
+
+def find_path(path: Path, allowed: tuple[Path, ...] | None) -> Path:
+    """The real path of a file within the folders that are allowed, which are real paths; null: all are. Blocks.
+
+    Raises:
+        AddressRefused: it is not in one of the folders.
+        FileUnreadable: it is no path.
+    """
     try:
         found = path.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a zero byte
         raise FileUnreadable(f"{_shown(str(path))} is not a path: {error}") from None
-    if not (allowance.any_path or any(found.is_relative_to(folder) for folder in allowance.folders)):
-        folders = ", ".join(map(str, allowance.folders)) or "none"
+    if allowed is not None and not any(found.is_relative_to(folder) for folder in allowed):
+        folders = ", ".join(map(str, allowed)) or "none"
         raise AddressRefused(f"item data leads to {_shown(str(found))}, which is in none of the folders of allow_paths: {folders}")
-    try:
-        content = _content(found, allowance.max_bytes)
-    except OSError as error:
-        shown = _shown(str(found))
-        if error.errno in _MISSING:
-            raise FileMissing(f"there is no file {shown}") from None
-        raise FileUnreadable(f"{shown} cannot be read: {error.strerror}", retryable=error.errno not in _FOR_GOOD) from error
-    return File(name=found.name, media_type=_TYPES.guess_type(found.name)[0] or _UNKNOWN_TYPE, content=content)
+    return found
+
+
+def unreadable(path: Path, error: OSError) -> FileMissing | FileUnreadable:
+    """What is said of a file that cannot be read."""
+    shown = _shown(str(path))
+    if error.errno in _MISSING:
+        return FileMissing(f"there is no file {shown}")
+    return FileUnreadable(f"{shown} cannot be read: {error.strerror}", retryable=error.errno not in _FOR_GOOD)
+
+
+def media_type_of(path: Path) -> str:
+    """The type that the name of a file stands for."""
+    return _TYPES.guess_type(path.name)[0] or _UNKNOWN_TYPE
 
 
 def _content(path: Path, max_bytes: int) -> bytes:

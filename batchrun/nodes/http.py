@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,14 +12,16 @@ from batchrun.core.auth import Auth
 from batchrun.core.checks import at_least, problem, refuse
 from batchrun.core.errors import known_values
 from batchrun.core.job import NodeOptions, Resource
-from batchrun.net.address import Address, address_problem, compile_path, compile_url, constant_head, has_whole_host
-from batchrun.net.answers import READERS, steps_of
+from batchrun.net.address import Address, base_problem, compile_path, compile_url, constant_head, has_whole_host
+from batchrun.net.answers import READERS, read_bytes, steps_of
 from batchrun.net.bodies import WRITERS
 from batchrun.net.client import IDEMPOTENT_METHODS, MAX_RESPONSE_BYTES, METHODS
 from batchrun.net.hosts import AllowedHosts, host_problem
 from batchrun.net.pages import Pages
+from batchrun.net.saving import SavedFile
 from batchrun.net.success import success_of
-from batchrun.nodes.http_call import CALL_KEY, HttpCall, OwnHeaders, Parts, Reading, Way
+from batchrun.nodes.http_call import CALL_KEY, Disk, HttpCall, OwnHeaders, Parts, Reading, Way
+from batchrun.nodes.http_files import MAX_FILE_BYTES, bind_upload
 from batchrun.workflows.node import NodeCall, NodeCompiler
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -49,13 +52,15 @@ class HttpRequest:
     """A form body with files: bytes, inputs that are files, and outputs of `file` nodes are sent as files."""
     bytes: str | None = None
     """A body as it is: a template that gives bytes, text or a file."""
+    file: str | None = None
+    """A file of this machine as the body, read while it is sent, however large it is: its path, relative to the job file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpNode(NodeOptions):
     """Sends a request for each item; the output is the answer.
 
-    Any status but 2xx fails the call; redirects are not followed. Requests other than GET and HEAD carry the call key as
+    Any status but 2xx fails the call. Requests other than GET and HEAD carry the call key as
     `Idempotency-Key`, unless the job sets that header itself.
     """
 
@@ -68,10 +73,15 @@ class HttpNode(NodeOptions):
     auth: Auth | None = None
     """Who sends it, where there is no resource."""
     allow_hosts: tuple[str, ...] | None = None
-    """Hosts that item data may name in url: `api.example.com`, `*.example.com`, `host:8443`; only public ones, unless an address is
-    written out."""
-    response: Literal["json", "text", "bytes"] = "json"
-    """What the answer is read as. An empty answer read as JSON is null."""
+    """Hosts that item data may name in url, and redirects may lead to: `api.example.com`, `*.example.com`, `host:8443`; only public ones,
+    unless an address is written out."""
+    allow_paths: tuple[str, ...] | None = None
+    """Folders that item data may lead into in request.file, symbolic links followed; relative to the job file."""
+    max_redirects: int = 0
+    """How many redirects in a row are followed: on the same host, and to those of allow_hosts without anything that says who calls."""
+    response: Literal["json", "text", "bytes", "file"] = "json"
+    """What the answer is read as. An empty answer read as JSON is null. file: it is taken into the folder of the execution, and the output
+    has its name, media_type, size_bytes, path and sha256."""
     success: str | None = None
     """A template about `response`, what was read, and `status`; where it is false, the call fails with `Unsuccessful`."""
     extract: str | None = None
@@ -80,14 +90,21 @@ class HttpNode(NodeOptions):
     """How a list comes that is answered in pages; null: in one answer."""
     idempotent: bool | None = None
     """Whether a request may reach the service twice and so is tried again when its answer got lost; null: all but POST and PATCH may."""
-    max_response_bytes: int = MAX_RESPONSE_BYTES
-    """The largest answer taken, decompressed."""
+    max_response_bytes: int | None = None
+    """The largest answer taken, decompressed; null: 16 MiB, and 1 GiB for a file."""
 
     def __post_init__(self) -> None:
         NodeOptions.__post_init__(self)  # a class with slots is made twice, which breaks super()
         path = None if self.extract is None or steps_of(self.extract) else f"is not a path such as data.items[0]: {self.extract!r}"
+        is_file = self.response == "file" or self.request.file is not None
         refuse(
             at_least(1, max_response_bytes=self.max_response_bytes),
+            at_least(0, max_redirects=self.max_redirects),
+            problem(
+                "success", "looks into what was answered, and a file is not read" if self.success and self.response == "file" else None
+            ),
+            problem("cache", "keeps answers, not files" if self.cache and is_file else None),
+            problem("dedupe", "looks at what is sent, and a file is only read then" if self.dedupe and self.request.file else None),
             problem("extract", "takes from a JSON answer" if self.extract is not None and self.response != "json" else path),
             problem("extract", "cannot be given with pages: say pages.items" if self.extract is not None and self.pages else None),
             problem("pages", "takes lists from JSON answers" if self.pages is not None and self.response != "json" else None),
@@ -102,12 +119,14 @@ class HttpNode(NodeOptions):
         self._check_header_names(compiler)
         is_guarded = self._is_guarded(compiler)
         address = None if is_guarded else self._address(resource, compiler)
-        bodies = [name for name in WRITERS if getattr(request, name) is not None]
+        bodies = [name for name in (*WRITERS, "file") if getattr(request, name) is not None]
         if len(bodies) > 1:
             compiler.problem(f"must have at most one body, has {' and '.join(bodies)}", "request")
         query = compiler.template(request.query, "request", "query") if request.query else None
         headers = compiler.template(request.headers, "request", "headers") if request.headers else None
-        body = compiler.template(getattr(request, bodies[0]), "request", bodies[0]) if bodies else None
+        uploads = bind_upload(request.file, self.allow_paths, compiler) if request.file is not None else None
+        is_written = bool(bodies) and bodies[0] in WRITERS
+        body = compiler.template(getattr(request, bodies[0]), "request", bodies[0]) if is_written else None
         url = compiler.template(request.url, "request", "url") if is_guarded else None
         success = success_of(self.success, lambda message: compiler.problem(message, "success")) if self.success is not None else None
         auth = compiler.credentials(self.auth, "auth")
@@ -120,19 +139,25 @@ class HttpNode(NodeOptions):
             query=query,
             headers=headers,
             body=body,
-            write_body=WRITERS[bodies[0]] if bodies else None,
+            write_body=WRITERS[bodies[0]] if is_written else None,
             **self._own(resource),
         )
         self._check_sharing(compiler)
-        reading = Reading(read=READERS[self.response], success=success, steps=steps_of(self.extract or "") or (), pages=self.pages)
+        reading = Reading(
+            read=READERS.get(self.response, read_bytes), success=success, steps=steps_of(self.extract or "") or (), pages=self.pages
+        )
         way = Way(
             resource=resource,
             auth=auth,
             allowed=AllowedHosts(self.allow_hosts or ()) if is_guarded else None,
             idempotent=parts.method in IDEMPOTENT_METHODS if self.idempotent is None else self.idempotent,
-            max_response_bytes=self.max_response_bytes,
+            max_response_bytes=self.max_response_bytes or (MAX_FILE_BYTES if self.response == "file" else MAX_RESPONSE_BYTES),
+            max_redirects=self.max_redirects,
+            elsewhere=AllowedHosts(self.allow_hosts or ()),
         )
-        return self._node_call(HttpCall(parts, reading, way), sends_call_key=parts.sends_call_key)
+        return self._node_call(
+            HttpCall(parts, reading, way, Disk(uploads, takes=self.response == "file")), sends_call_key=parts.sends_call_key
+        )
 
     def _own(self, resource: Resource | None) -> OwnHeaders:
         """What the node adds to a request that the job does not say itself."""
@@ -144,15 +169,15 @@ class HttpNode(NodeOptions):
         )
 
     def _node_call(self, call: HttpCall, *, sends_call_key: bool) -> NodeCall:
-        is_binary = self.response == "bytes"
+        returns, restore = _RETURNS.get(self.response, (None, _same))
         return NodeCall(
             call=call,
             key=call.key,
             waits=True,
             queues=True,
             sends_call_key=sends_call_key,
-            returns=bytes if is_binary else None,
-            restore=_bytes if is_binary else _same,
+            returns=returns,
+            restore=call.files.restore if self.response == "file" else restore,
             lifespan=call.lifespan,
         )
 
@@ -212,7 +237,7 @@ class HttpNode(NodeOptions):
         if self.resource is None:
             compiler.problem("is appended to the base_url of a resource: name one under resource, or give url", "request", "path")
         if resource is not None:
-            wrong = address_problem(resource.base_url)
+            wrong = base_problem(resource.base_url)
             if wrong is None and ("?" in resource.base_url or "#" in resource.base_url):
                 wrong = "must end with its path; put a query under request.query"
             if wrong:
@@ -226,3 +251,6 @@ def _bytes(value: Any) -> Any:
 
 def _same(value: Any) -> Any:
     return value
+
+
+_RETURNS: dict[str, tuple[Any, Callable[[Any], Any]]] = {"bytes": (bytes, _bytes), "file": (SavedFile, _same)}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict, cast
 
 import httpx
 
@@ -16,14 +17,17 @@ from batchrun.net.address import Address, address_problem
 from batchrun.net.answers import Read, Steps, taken
 from batchrun.net.auth import signing
 from batchrun.net.bodies import WriteBody
-from batchrun.net.client import HttpAnswer, HttpClient
+from batchrun.net.client import OUTAGE, SLOT, HttpAnswer, HttpClient, Upload
+from batchrun.net.connecting import proxy_of_environment
 from batchrun.net.failures import describe, excerpt
 from batchrun.net.hosts import AllowedHosts, PublicResolver
 from batchrun.net.pages import Pages, PageTurner
 from batchrun.net.parts import header_value, query_string, text_of
+from batchrun.net.redirects import Redirects, Sending
 from batchrun.net.shared import client_of
 from batchrun.net.success import Success
 from batchrun.net.transport import AiohttpTransport
+from batchrun.nodes.http_files import Files, UploadedFile, Uploads
 from batchrun.workflows.node import Render
 from batchrun.workflows.scope import Scope
 
@@ -62,17 +66,20 @@ class Parts:
     sends_media_type: bool
     sends_call_key: bool
 
-    def request(self, client: HttpClient, scope: Scope, call_key: str | None) -> httpx.Request:
-        """The request for one item."""
+    def request(self, client: HttpClient, scope: Scope, call_key: str | None, upload: UploadedFile | None = None) -> httpx.Request:
+        """The request for one item; with a file as its body, where there is one."""
         address = self.address(scope) if self.address is not None else self._named(scope)
         query = query_string(self.query(scope), "query") if self.query else ""
         if query:
             address += ("&" if "?" in address else "?") + query
-        headers, content = dict(self.own_headers), b""
-        if self.body is not None and self.write_body is not None:
+        headers, content = dict(self.own_headers), cast("bytes | Upload", b"")
+        media_type = None
+        if upload is not None:
+            content, media_type = upload
+        elif self.body is not None and self.write_body is not None:
             content, media_type = self.write_body(self.body(scope))
-            if self.sends_media_type:
-                headers["content-type"] = media_type
+        if self.sends_media_type and media_type is not None:
+            headers["content-type"] = media_type
         if self.headers:
             for name, value in self.headers(scope).items():
                 if value is not None:
@@ -130,6 +137,8 @@ class Way:
         allowed: hosts that item data may name; null: it names none.
         idempotent: whether a request may reach the service twice.
         max_response_bytes: the largest answer taken.
+        max_redirects: how many redirects in a row are followed.
+        elsewhere: other hosts that they may lead to.
     """
 
     resource: Resource | None
@@ -137,6 +146,20 @@ class Way:
     allowed: AllowedHosts | None
     idempotent: bool
     max_response_bytes: int
+    max_redirects: int
+    elsewhere: AllowedHosts
+
+
+class Disk(NamedTuple):
+    """Files that go to the service and come from it.
+
+    Attributes:
+        uploads: opens those that are sent; null: none are.
+        takes: whether answers are taken into files.
+    """
+
+    uploads: Uploads | None = None
+    takes: bool = False
 
 
 class HttpCall:
@@ -146,9 +169,16 @@ class HttpCall:
         parts: what is sent.
         reading: what is made of the answer.
         way: how it gets there.
+        disk: which files go there and come from there.
+
+    Attributes:
+        files: the folder that files are taken into.
     """
 
-    def __init__(self, parts: Parts, reading: Reading, way: Way) -> None:
+    def __init__(self, parts: Parts, reading: Reading, way: Way, disk: Disk) -> None:
+        self.files = Files()
+        self._disk = disk
+        self._redirects: Redirects | None = None
         self._parts = parts
         self._reading = reading
         self._way = way
@@ -156,12 +186,18 @@ class HttpCall:
 
     async def __call__(self, scope: Scope) -> Any:
         """The output for one item."""
-        request = self._parts.request(self._client, scope, scope.call_key)
+        uploads = self._disk.uploads
+        upload = await uploads.open(scope, self.files) if uploads is not None else None
+        request = self._parts.request(self._client, scope, scope.call_key, upload)
         if self._way.allowed is not None:
             self._way.allowed.check(request.url)
         reading = self._reading
         if reading.pages is not None:
             return await self._all_pages(request, reading.pages, scope)
+        if self._disk.takes:
+            saving = self.files.saving(request)
+            await self._send(request, scope, self._way.max_response_bytes)
+            return saving.found
         value = reading.value(request, await self._send(request, scope, self._way.max_response_bytes))
         return taken(value, reading.steps, request) if reading.steps else value
 
@@ -174,21 +210,37 @@ class HttpCall:
     async def lifespan(self) -> AsyncIterator[None]:
         """Hold connections open."""
         way = self._way
-        if way.resource is not None:
-            async with client_of(way.resource) as self._client:
-                yield
-        else:
-            resolver = PublicResolver() if way.allowed is not None else None
-            async with signing(AiohttpTransport(resolver=resolver), way.auth) as transport:
-                self._client = HttpClient(transport)
-                yield
+        async with AsyncExitStack() as stack:
+            if way.resource is not None:
+                self._client = await stack.enter_async_context(client_of(way.resource))
+            elif way.allowed is not None:
+                self._client = HttpClient(await stack.enter_async_context(AiohttpTransport(resolver=PublicResolver())))
+            else:
+                transport = signing(AiohttpTransport(proxy_of=proxy_of_environment), way.auth)
+                self._client = HttpClient(await stack.enter_async_context(transport))
+            if way.max_redirects:
+                elsewhere = HttpClient(await stack.enter_async_context(AiohttpTransport(resolver=PublicResolver())))
+                self._redirects = Redirects(self._client, elsewhere, way.elsewhere, way.max_redirects)
+            if self._disk != Disk():
+                self.files.open()
+            yield
 
     async def _send(self, request: httpx.Request, scope: Scope, max_bytes: int, *, is_first: bool = True) -> HttpAnswer:
         def sending() -> None:
-            if is_first:  # all pages together are one attempt
+            nonlocal is_first
+            if is_first:  # all pages together are one attempt, and so is all that redirects lead to
                 scope.sending(in_doubt=not self._way.idempotent)
+            is_first = False
 
-        return await self._client.send(request, idempotent=self._way.idempotent, max_response_bytes=max_bytes, on_send=sending)
+        idempotent = self._way.idempotent
+        request.extensions[SLOT] = scope.slot
+        try:
+            if self._redirects is not None:
+                return await self._redirects.send(request, Sending(idempotent=idempotent, max_response_bytes=max_bytes, on_send=sending))
+            return await self._client.send(request, idempotent=idempotent, max_response_bytes=max_bytes, on_send=sending)
+        except asyncio.CancelledError:
+            scope.outage = request.extensions.get(OUTAGE)
+            raise
 
     async def _all_pages(self, request: httpx.Request, pages: Pages, scope: Scope) -> list[Any]:
         """The items of all pages, one after another.

@@ -230,3 +230,9 @@ def test_a_pattern_that_is_none_is_refused() -> None:
     """A rule that can never match would be found out when the quota is gone."""
     with pytest.raises(ValueError, match="message: is not a regular expression"):
         Match(message="(")
+
+
+def test_a_status_that_no_answer_can_have_is_refused() -> None:
+    """A rule for it would never match, and the job would be tried again or fail as if it were not there."""
+    with pytest.raises(ValueError, match=r"http_status.*1.*: must be a status code of three digits, got 4299"):
+        Match(http_status=(429, 4299))

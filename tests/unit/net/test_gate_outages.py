@@ -10,6 +10,7 @@ import pytest
 
 from batchrun.core.errors import HttpStatusError, ServiceParked, TransportError
 from batchrun.core.policies import Breaker
+from batchrun.net.client import OUTAGE, HttpClient
 from batchrun.testing.clock import run_virtually
 from tests.unit.net.counting import Service, answered, client_of, send, until_well, well
 
@@ -40,6 +41,32 @@ def test_an_outage_parks_the_calls_and_single_ones_try() -> None:
         state = gate.state()
         assert (state["parked_at"], state["opened"]) == (None, 1)
         assert state["parked_seconds"] == pytest.approx(after[0] + 0.1 - 1.0, abs=0.2)
+
+    run_virtually(run)
+
+
+def test_an_answer_to_a_call_from_before_an_outage_does_not_end_it() -> None:
+    """It was on its way when the service broke: were the others let go for it, all of them would be sent into the outage once more."""
+
+    async def run() -> None:
+        async def slow_at_first(request: httpx.Request) -> httpx.Response:
+            if anyio.current_time() < 1:
+                await anyio.sleep(2)
+                return well(service)
+            return await broken(request)
+
+        service = Service(lambda _service: answered(500))
+        broken, service.handle_async_request = service.handle_async_request, slow_at_first  # type: ignore[method-assign]
+        client, gate = client_of(service, breaker=Breaker(failures=3, probe_initial_seconds=60, probe_max_seconds=60))
+        first = asyncio.create_task(send(client))
+        await anyio.sleep(1.5)
+        others = [asyncio.create_task(until_well(client)) for _ in range(8)]
+        assert await first is None
+        await anyio.sleep(20)
+        assert gate.state()["opened"] == 1 and gate.state()["parked_at"] is not None
+        assert len(service.arrived) == 3
+        for task in others:
+            task.cancel()
 
     run_virtually(run)
 
@@ -124,5 +151,48 @@ def test_a_call_that_hangs_while_it_tries_the_service_counts_as_failed() -> None
         assert gate.state()["parked_at"] is not None
         assert await send(client) is None
         assert (gate.state()["parked_at"], gate.state()["in_flight"]) == (None, 0)
+
+    run_virtually(run)
+
+
+@pytest.mark.parametrize("others_answer", [True, False])
+def test_calls_that_hang_together_park_the_service_and_some_beside_good_ones_do_not(*, others_answer: bool) -> None:
+    """A hundred rows that hang are bad rows while others are answered; without any answer it is the service."""
+
+    async def run() -> None:
+        async def hang(client: HttpClient) -> None:
+            request = client.build("GET", "/")
+            with anyio.move_on_after(10):
+                await client.send(request, idempotent=True)
+            outages.append(request.extensions[OUTAGE])
+
+        outages: list[str | None] = []
+        hanging, answering = Service(well, seconds=60.0), Service(well)
+        client, gate = client_of(hanging)
+        good = HttpClient(answering, base_url="http://service", gate=gate)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(8):
+                tasks.start_soon(hang, client)
+            for _ in range(90 if others_answer else 10):
+                await send(good)
+        assert gate.state()["opened"] == (0 if others_answer else 1)
+        assert outages == ([None] * 8 if others_answer else [None] * 4 + ["silent"] * 4)
+        if not others_answer:
+            assert "was not answered before its deadline" in (gate.state()["parked_why"] or "")
+
+    run_virtually(run)
+
+
+def test_calls_that_are_given_up_for_other_reasons_say_nothing_about_the_service() -> None:
+    """A node beside them failed, or the execution ends."""
+
+    async def run() -> None:
+        client, gate = client_of(Service(well, seconds=60.0))
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(send, client)
+            await anyio.sleep(1)
+            tasks.cancel_scope.cancel()
+        assert (gate.state()["opened"], gate.state()["in_flight"]) == (0, 0)
 
     run_virtually(run)

@@ -186,14 +186,31 @@ async def test_connections_can_be_limited() -> None:
     assert (len(server.requests), server.connections) == (5, 1)
 
 
-async def test_proxies_of_the_environment_are_used_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy set for a shell must not see the data of a job by accident."""
+async def test_proxies_are_used_only_where_the_caller_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy set for a shell must not see data by accident: whether it counts is decided in one place, not here."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     with LoopbackServer({"/": Answer()}) as server:
-        async with AiohttpTransport() as direct, AiohttpTransport(trust_env=True) as through_proxy:
+        async with AiohttpTransport() as direct, AiohttpTransport(proxy_of=lambda *_: "http://127.0.0.1:1") as through_proxy:
             await exchange(direct, httpx.Request("GET", server.url))
             with pytest.raises(httpx.ConnectError):
                 await exchange(through_proxy, httpx.Request("GET", server.url))
     assert len(server.requests) == 1
+
+
+async def test_a_request_that_is_taken_no_further_ends_when_it_should() -> None:
+    """A service that stops reading holds no upload for ever; one that reads slowly is no such service."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+    async with AiohttpTransport() as transport:
+        request = httpx.Request("POST", url, content=bytes(64 * 2**20), extensions={"timeout": {"write": 0.2}})
+        with pytest.raises(httpx.WriteTimeout, match=r"took no more of the request for 0\.2 s"):
+            await exchange(transport, request)
+    listener.close()
+    with LoopbackServer({"/": json_answer(1)}) as server:
+        async with AiohttpTransport() as transport:
+            request = httpx.Request("POST", server.url, content=bytes(3 * 2**20), extensions={"timeout": {"write": 30}})
+            await exchange(transport, request)
+    assert len(server.requests[0].body) == 3 * 2**20

@@ -203,6 +203,7 @@ async def test_nodes_with_the_same_resource_share_its_limit() -> None:
         (HttpNode(id="a", resource="ap", request=HttpRequest(path="/")), {"resource": 'did you mean "api"?'}),
         (HttpNode(id="a", resource="api", request=HttpRequest(url="http://h/")), {"request.url": "give path"}),
         (HttpNode(id="a", resource="ftp", request=HttpRequest(path="/")), {"resource": "base_url of 'ftp' must be http://host"}),
+        (HttpNode(id="a", resource="bare", request=HttpRequest(path="/")), {"resource": "base_url of 'bare' is missing; give it"}),
         (HttpNode(id="a", resource="query", request=HttpRequest(path="/")), {"resource": "put a query under request.query"}),
         (HttpNode(id="a", request=HttpRequest(url="http://{{ item.id }}/")), {"request.url": "the host must be literal"}),
         (
@@ -234,6 +235,7 @@ def test_mistakes_are_found_before_the_first_item_all_at_once(node: HttpNode, pr
             node,
             api=Resource(base_url="http://127.0.0.1"),
             ftp=Resource(base_url="ftp://127.0.0.1"),
+            bare=Resource(max_concurrency=3),
             query=Resource(base_url="http://127.0.0.1/?key=1"),
         )
     found = {".".join(map(str, problem.path[3:])): problem.message for problem in refused.value.problems}
