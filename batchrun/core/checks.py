@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+NO_MEANING = "no_meaning"
+"""Metadata of fields of nodes that change nothing about what comes out."""
+
 KEY = "key"
 """In the metadata of a dataclass field: its key in the file, where that cannot be the name of a field in Python."""
 

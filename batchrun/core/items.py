@@ -66,6 +66,25 @@ class Usage(NamedTuple):
         return self.input_tokens + self.output_tokens
 
 
+class Told(Usage):
+    """What calls of a node cost, and what else they said about themselves: whoever counts costs need not know of it.
+
+    Attributes:
+        prompt: what was sent to a model, for people.
+        external_id: what the service that did the work calls it.
+    """
+
+    prompt: str | None = None
+    external_id: str | None = None
+
+    @classmethod
+    def of(cls, usage: Usage | None, prompt: str | None, external_id: str | None = None) -> Told:
+        """A usage, null for none, with what was said besides."""
+        told = cls(*(usage or ()))
+        told.prompt, told.external_id = prompt, external_id
+        return told
+
+
 NodeRecord: TypeAlias = tuple[
     int,  # position of the node in the plan; negative for a node that ran as part of a call of another one, see `ResultLayout.parts`
     NodeStatus,
@@ -76,10 +95,23 @@ NodeRecord: TypeAlias = tuple[
     bytes | None,  # output, JSON
     ErrorRecord | None,
     str | None,  # call_key
-    Usage | None,  # what the call cost
+    Usage | None,  # what the call cost; a `Told` where it said more about itself
     bool,  # whether the output came from the cache
 ]
 """One node execution. A plain tuple: three of them are made per item of a three-node workflow."""
+
+
+class PartRecord(NamedTuple):
+    """One node execution of a part of a call, wherever it is read.
+
+    Attributes:
+        node_id: with the ids of the nodes whose calls it is part of: `outer.inner`.
+        record: as in `NodeRecord`, whose position says nothing here.
+    """
+
+    node_id: str
+    node_type: str
+    record: NodeRecord
 
 
 class ItemResult(NamedTuple):
@@ -112,6 +144,9 @@ class KeptNode(NamedTuple):
         output: its output as JSON; null while it has not ended.
         checkpoint: the last value a running call left, as JSON.
         epoch: the run that kept it: 1 for the first run of the execution; 0: this one.
+        parts: the node executions of the parts of its call, once it has ended.
+        code: tells what the node did then from what it does after an edit; empty: not known.
+        is_before_edit: of a part of a call: the workflow was edited since.
     """
 
     ordinal: int
@@ -123,6 +158,9 @@ class KeptNode(NamedTuple):
     output: bytes | None = None
     checkpoint: bytes | None = None
     epoch: int = 0
+    parts: tuple[PartRecord, ...] = ()
+    code: str = ""
+    is_before_edit: bool = False
 
 
 def shown_id(node_id: str) -> str:

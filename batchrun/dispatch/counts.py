@@ -10,22 +10,32 @@ from batchrun.core.items import Item, ItemResult
 
 @dataclass(slots=True)
 class Counts:
-    """Running totals of one execution."""
+    """Running totals of one execution.
+
+    Attributes:
+        reused: completed items whose row is that of an earlier execution.
+    """
 
     completed: int = 0
     failed: int = 0
     skipped: int = 0
     waiting: int = 0
     cancelled: int = 0
+    reused: int = 0
 
     def add(self, results: Sequence[ItemResult]) -> None:
         """Count results."""
-        for result in results:
-            status = result.status
-            if status == "completed":
-                self.completed += 1
-            else:
-                setattr(self, status, getattr(self, status) + 1)
+        completed = [result[1] for result in results].count("completed")
+        self.completed += completed
+        if completed < len(results):
+            for result in results:
+                if result.status != "completed":
+                    setattr(self, result.status, getattr(self, result.status) + 1)
+
+    @property
+    def completed_here(self) -> int:
+        """The items that this execution has completed itself."""
+        return self.completed - self.reused
 
     @property
     def processed(self) -> int:

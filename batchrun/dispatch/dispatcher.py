@@ -295,6 +295,6 @@ class Dispatcher(Generic[Waiting]):
         self._changed.set()
 
     def _judge(self, *, at_end: bool = False) -> None:
-        breach = policy_breach(self._run.failure_policy, failed=self.counts.failed, completed=self.counts.completed, at_end=at_end)
+        breach = policy_breach(self._run.failure_policy, failed=self.counts.failed, completed=self.counts.completed_here, at_end=at_end)
         if breach is not None:
             self.stop(Stop("failure_policy", breach))

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from batchrun.core.errors import Timeout
+from batchrun.core.errors import Outage, Timeout
 from batchrun.engine.deadlines import Deadlines
 from batchrun.engine.failures import is_abort
 from batchrun.engine.item_run import ItemRun
 from batchrun.flow.retry import CallHistory
 from batchrun.workflows.plan import Step
 
+_DEADLINE = "deadline exceeded"  # as anyio itself names it: calls of services tell it from other reasons to be given up
 _MOST_CANCELLATIONS = 100  # one comes with each turn of the event loop until the call ends; cleaning up takes a few
 
 
@@ -104,7 +105,7 @@ class _Unbounded:
     def __exit__(self, *_error: object) -> None:
         pass
 
-    def cancel(self) -> None:
+    def cancel(self, reason: str | None = None) -> None:
         pass
 
 
@@ -159,6 +160,10 @@ class Attempt:
         self._in_doubt = in_doubt
         self._arm()
 
+    def is_late(self) -> bool:
+        """Whether its time is over."""
+        return self.cancel_scope.cancel_called
+
     @property
     def item_ends_at(self) -> float:
         """Engine clock when the item's time is up, if it is not put off before."""
@@ -174,16 +179,31 @@ class Attempt:
             self._put_off_seconds += seconds
             self._arm(spent_seconds=self._deadlines.clock() - self.began - self._put_off_seconds)
 
+    def queued(self) -> Callable[[], None]:
+        """A later request of the call waits for its turn: the clocks stand still until what this returns is called."""
+        since = self._deadlines.clock()
+        self.waits_for = "resource"
+        self.end()
+
+        def sent() -> None:
+            now = self._deadlines.clock()
+            self.put_off(now - since)
+            self._put_off_seconds += now - since
+            self.waits_for = "call"
+            self._arm(spent_seconds=now - self.began - self._put_off_seconds)
+
+        return sent
+
     def restart(self) -> None:
         """The item has waited for the call of another one; its own begins now."""
         self.began = self._deadlines.clock()
         if not self._step.queues:
             self._arm()
 
-    def timeout(self) -> Timeout:
-        """The error of this call once its deadline has passed."""
+    def timeout(self, outage: Outage | None = None) -> Timeout:
+        """The error of this call once its deadline has passed, in an outage or not."""
         error = self._deadlines.timeout(self._run, self._step, self.began)
-        error.ambiguous = self._in_doubt
+        error.ambiguous, error.outage = self._in_doubt, outage
         return error
 
     def end(self) -> None:
@@ -196,7 +216,7 @@ class Attempt:
         left = self._deadlines.attempt_seconds(self._run, self._step, spent_seconds)
         if left is not None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(loop.time() + left, self.cancel_scope.cancel)
+            self._timer = loop.call_at(loop.time() + left, self.cancel_scope.cancel, _DEADLINE)
 
 
 class SharedAttempt(Attempt):
@@ -250,6 +270,6 @@ class SharedAttempt(Attempt):
         is_retry = decision.action == "retry" and self._deadlines.leaves_time_after(self._run, decision.wait_seconds)
         return not (is_retry or decision.action in ("throttle", "stop"))
 
-    def timeout(self) -> Timeout:
+    def timeout(self, outage: Outage | None = None) -> Timeout:  # noqa: ARG002 - its call has a deadline of its own
         """The error of an item whose time is up."""
         return self._deadlines.timeout(self._run, self._step, self._deadlines.clock())

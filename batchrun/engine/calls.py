@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from batchrun.core.items import NodeRecord
 from batchrun.engine.attempt import Attempt, SharedAttempt, is_for_us, stoppable
 from batchrun.engine.item_run import ItemRun
+from batchrun.engine.quick import QuickCall
 from batchrun.engine.settling import Settling
 from batchrun.workflows.encoding import bounded, encode
 from batchrun.workflows.node import Render
@@ -38,6 +40,7 @@ class Calls:
 
     Attributes:
         is_over: nothing may go on any more.
+        is_quick: all that the plan does is to call one plain function, whatever comes of it.
     """
 
     def __init__(self, settling: Settling) -> None:
@@ -51,6 +54,8 @@ class Calls:
         self._callables = policy.callables()
         self._stretches = [_stretch(stage, self._callables) for stage in policy.plan.stages]
         self._epoch = settling.epoch
+        stretches, stages = self._stretches, policy.plan.stages
+        self.is_quick = len(stretches) == len(self._callables) == 1 and not stages[0].waits and stretches[0][0][5]
 
     def run_stretch(self, run: ItemRun, lane: Watched) -> None:  # noqa: C901 - a call for a branch would cost more than the branch
         """Run the nodes of the item's stage, which do not wait, one after another, in a lane thread.
@@ -92,6 +97,32 @@ class Calls:
                 at, duration = int((began + epoch) * 1e6), (clock() - began) * 1e3
                 records.append((position, "completed", attempts, at, duration, recorded, written, None, run.call_key, usage, is_hit))
 
+    def call_quickly(self, data: dict[str, Any]) -> QuickCall:
+        """Call the function of such a plan, in a lane thread, without a run."""
+        ((_, _, _, bind, call, _, most),) = self._stretches[0]
+        scope, recorded, began = Scope(data, []), None, self._clock()
+        inputs = data
+        try:
+            scope.inputs = inputs = bind(scope)
+            if self._full:
+                recorded = encode(inputs)
+            value = call(scope)
+            written = encode(value) if self._full else None
+            if written is not None and len(written) > most:
+                bounded(written, most)
+        except BaseException as error:
+            return QuickCall(None, None, error, began, inputs, recorded)
+        record: NodeRecord | None = None
+        if self._records:
+            at, duration = int((began + self._epoch) * 1e6), (self._clock() - began) * 1e3
+            record = (0, "completed", 1, at, duration, recorded, written, None, None, None, False)
+        return QuickCall(value, record, None, began, inputs, recorded)
+
+    def settle_quick(self, run: ItemRun, call: QuickCall) -> None:
+        """Settle such a call, which has failed: now it has a run."""
+        if call.error is not None:
+            self._settling.settle_failure(run, self.policy.plan.steps[0], call.error, call.began, call.recorded)
+
     async def call_waiting(self, run: ItemRun, step: Step, scope: Scope) -> None:
         """Call a node that waits, on the event loop, with a deadline."""
         recorded = context = None
@@ -106,14 +137,16 @@ class Calls:
             if step.has_parts:
                 scope.parts = self.policy.parts_of(run, step).begin(scope.slot, attempt.put_off_end)
             if step.queues:
-                scope.sending = attempt.sending
+                scope.sending, scope.queued, scope.is_late = attempt.sending, attempt.queued, attempt.is_late
+                scope.resting = self.policy.ports.resting
             with attempt.cancel_scope:
                 call = self._callables[step.position](scope)
                 value = await stoppable(call, lambda: self.is_over or attempt.cancel_scope.cancel_called)
                 written = bounded(encode(value), step.max_output_bytes) if self._full else None
             run.call_key, run.context = scope.call_key, context
             if attempt.cancel_scope.cancelled_caught:
-                self._settling.settle_failure(run, step, attempt.timeout(), attempt.began, recorded)
+                late, scope.outage = attempt.timeout(scope.outage), None
+                self._settling.settle_failure(run, step, late, attempt.began, recorded)
             else:
                 self._settling.settle(run, step, value, scope, (attempt.began, attempt.ended or self._clock()), (recorded, written))
         except BaseException as error:  # also what Rust extensions raise when they panic
@@ -128,7 +161,7 @@ class Calls:
                 context.end()
             scope.sharing = scope.parts = None  # else item and attempt would keep one another alive
             if step.queues:
-                del scope.sending
+                del scope.sending, scope.queued, scope.is_late, scope.resting
 
     def _begins(self, run: ItemRun, step: Step, lane: Watched) -> bool:
         lane.began = self._clock()  # a condition can hang, too

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import orjson
 
 from batchrun.core.errors import InvalidValue, NodeError
-from batchrun.core.items import KeptNode, Usage
+from batchrun.core.items import KeptNode, Told, Usage
 from batchrun.core.protocols import NodeJournal
 from batchrun.engine.faithful import faithful_text
 from batchrun.flow.budget import Spending
@@ -21,7 +22,7 @@ class Trace(NamedTuple):
     """What calls of a node for an item have left behind.
 
     Attributes:
-        usage: what they used, all together; null when none said.
+        usage: what they used, all together, and what else they said about themselves; null when they said nothing.
         checkpoint: the last value one of them left, as JSON.
     """
 
@@ -36,12 +37,23 @@ class CallPorts:
         execution_id: the execution.
         journal: where checkpoints are kept; null: they live as long as the process.
         spending: told of what calls use.
+        is_cancelled: whether somebody has cancelled the execution.
+        resting: see `Scope`.
     """
 
-    def __init__(self, execution_id: str, journal: NodeJournal | None, spending: Spending | None) -> None:
+    def __init__(
+        self,
+        execution_id: str,
+        journal: NodeJournal | None,
+        spending: Spending | None,
+        is_cancelled: Callable[[], bool] = lambda: False,
+        resting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self.execution_id = execution_id
         self.journal = journal
         self.spending = spending
+        self.is_cancelled = is_cancelled
+        self.resting = resting
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
 
@@ -60,7 +72,7 @@ class CallContext:
         before: what earlier calls left.
     """
 
-    __slots__ = ("_before", "_checkpoint", "_is_over", "_kept", "_ports", "_used", "attempt", "call_key", "position")
+    __slots__ = ("_before", "_checkpoint", "_is_over", "_kept", "_ports", "_said", "_used", "attempt", "call_key", "position")
 
     def __init__(self, ports: CallPorts, position: int, kept: KeptNode, *, attempt: int, call_key: str, before: Trace) -> None:
         self._ports = ports
@@ -68,6 +80,7 @@ class CallContext:
         self._before = before
         self._checkpoint = before.checkpoint
         self._used: list[Usage] = []
+        self._said: dict[str, str | None] = {}
         self._is_over = False
         self.position = position
         self.attempt = attempt
@@ -82,6 +95,11 @@ class CallContext:
     def item_index(self) -> int:
         """Position of the item's row in the dataset version."""
         return self._kept.item_index
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody has cancelled the execution."""
+        return self._ports.is_cancelled()
 
     @property
     def last_checkpoint(self) -> Any:
@@ -110,10 +128,21 @@ class CallContext:
         if self._ports.spending is not None:
             self._ports.spending.add(usage)
 
+    def record(self, *, prompt: str | None = None, external_id: str | None = None) -> None:
+        """Say what is to be seen in the node's record."""
+        said = {"prompt": prompt, "external_id": external_id}
+        self._said |= {name: text for name, text in said.items() if text is not None}
+
     def end(self) -> Trace:
         """The call is over. Returns what it and those before it have left; what it leaves from now on does not count."""
         self._is_over = True
-        return Trace(_total([self._before.usage, *self._used]), self._checkpoint)
+        before = self._before.usage
+        total = _total([before, *self._used])
+        if self._said or isinstance(before, Told):
+            earlier = {"prompt": before.prompt, "external_id": before.external_id} if isinstance(before, Told) else {}
+            said = {"prompt": None, "external_id": None, **earlier, **self._said}
+            total = Told.of(total, said["prompt"], said["external_id"])
+        return Trace(total, self._checkpoint)
 
     async def _save(self, text: bytes) -> None:
         if self._is_over:

@@ -28,12 +28,13 @@ from batchrun.engine.lane_work import LaneWork
 from batchrun.engine.lanes import LanePool
 from batchrun.engine.open_items import Activity, OpenItems
 from batchrun.engine.part_engines import PartEngines
-from batchrun.engine.part_run import positions
+from batchrun.engine.part_names import PartNames
 from batchrun.engine.policy import CallPolicy
 from batchrun.engine.restoring import Restorer
 from batchrun.engine.settings import EngineSettings
 from batchrun.engine.settling import Settling
 from batchrun.engine.sharing import SharingPorts
+from batchrun.engine.stopping import Stopping
 from batchrun.engine.threads import Threads
 from batchrun.engine.together import together
 from batchrun.workflows.plan import Plan, Stage, Step
@@ -54,15 +55,16 @@ class Engine:
         self._settings = settings
         self._clock = clock
         self._deadlines = Deadlines(item_timeout_seconds=settings.run.item_timeout_seconds, clock=clock)
-        self._restorer = Restorer(plan, settings.stale, settings.recording)
+        self._part_names = settings.part_names if settings.part_names is not None else []
+        self._names = PartNames(settings.prefix, self._part_names)
+        self._restorer = Restorer(plan, settings.stale, settings.recording, self._names)
         self._on_stop = on_stop
         self._most_abandoned = max(8, settings.run.parallelism)
         self._bits = [sum(step.bit for step in stage.steps) for stage in plan.stages]
         self._stack = AsyncExitStack()
         self._lanes: LanePool | None = None
-        self._stopping = asyncio.Event()
+        self._stopping = Stopping()
         self.names: Sequence[int] = []
-        self._part_names = settings.part_names if settings.part_names is not None else []
         self._parallelism = settings.run.parallelism
         self._parts: PartEngines[Engine] = PartEngines(self._part_engine, settings.journal, self._catch_up)
 
@@ -73,8 +75,7 @@ class Engine:
             self._stack = stack.pop_all()
         self._clock_offset = asyncio.get_running_loop().time() - self._clock()
         self._threads = Threads(self._stop_if_stuck)
-        keeper = self._keeper()
-        policy = self._policy(keeper)
+        policy = self._policy(keeper := self._keeper())
         ports = BatchPorts(limits=policy.limits, clock=self._clock, on_abandoned=self._stop_if_stuck)
         self.batches = Batches(self.plan, self._settings.run.parallelism, ports)
         self._settling = Settling(replace(policy, batched=self.batches.calls))
@@ -84,7 +85,7 @@ class Engine:
         self._lanes = LanePool(self._settings.run.parallelism, self._work.hooks, hint, slots)
         self._open = OpenItems(self.plan, self._lanes, keeper)
         self._keep = keeper.keep if keeper is not None else lambda _runs: None
-        self.names = positions(self.plan, self._settings.prefix, self._part_names)
+        self.names = self._names.positions(self.plan)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -103,9 +104,14 @@ class Engine:
         return self._lanes
 
     @property
+    def calls(self) -> Calls:
+        """Calls its nodes; only while the engine is open."""
+        return self._calls
+
+    @property
     def is_in_lanes(self) -> bool:
-        """Whether anything is queued or at work in a lane."""
-        return self.lanes.is_busy or self._parts.is_in_lanes
+        """Whether anything is queued or at work in a lane, or in a thread of its own."""
+        return self.lanes.is_busy or self._threads.is_busy or self._parts.is_in_lanes
 
     @property
     def abandoned_count(self) -> int:
@@ -215,9 +221,9 @@ class Engine:
             engine.abandon_all()
 
     def _keeper(self) -> Keeper | None:
-        journal, has_records = self._settings.journal, self._settings.recording != "none"
+        journal, names = self._settings.journal, None if self._settings.recording == "none" else self._names
         on_note = partial(self._parts.on_loop, self._settings.on_note)
-        return None if journal is None else Keeper(self.plan.steps, journal, has_records=has_records, on_note=on_note)
+        return None if journal is None else Keeper(self.plan.steps, journal, on_note, names)
 
     def _policy(self, keeper: Keeper | None) -> CallPolicy:
         settings = self._settings
@@ -225,7 +231,7 @@ class Engine:
             plan=self.plan,
             recording=settings.recording,
             deadlines=self._deadlines,
-            ports=CallPorts(settings.execution_id, settings.journal, settings.spending),
+            ports=CallPorts(settings.execution_id, settings.journal, settings.spending, settings.is_cancelled, self._stopping.resting),
             keeper=keeper,
             on_stop=self._stop_by_call,
             threads=self._threads,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from batchrun.core.items import KeptNode, NodeRecord, NodeStatus
+from batchrun.core.items import KeptNode, NodeRecord, NodeStatus, PartRecord
 from batchrun.core.protocols import NodeJournal
 from batchrun.engine.failures import asked
 from batchrun.engine.faithful import faithful_text
 from batchrun.engine.item_run import ItemRun
+from batchrun.engine.part_names import PartNames
 from batchrun.workflows.encoding import encode
 from batchrun.workflows.plan import Step
 
@@ -23,12 +25,13 @@ class Keeper:
         journal: takes it.
         has_records: whether node executions are recorded.
         on_note: told, once per node, that its outputs cannot be kept; from any thread.
+        names: of the nodes of parts; null: nodes are not recorded.
     """
 
-    def __init__(self, steps: Sequence[Step], journal: NodeJournal, *, has_records: bool, on_note: Callable[[str], None]) -> None:
+    def __init__(self, steps: Sequence[Step], journal: NodeJournal, on_note: Callable[[str], None], names: PartNames | None) -> None:
         self._steps = steps
         self._journal = journal
-        self._has_records = has_records
+        self._names = names
         self._on_note = on_note
         self._noted: dict[str, object] = {}
 
@@ -46,9 +49,9 @@ class Keeper:
         """Hand over that an item was sent back by a node, so that the attempt is not given out anew, and what ended before."""
         self._journal.keep([*self._ended(run), open_node(run, step)])
 
-    def keep_waiting(self, run: ItemRun, step: Step, record: NodeRecord) -> None:
-        """Hand over that a node waits for a person, with what is shown to him, and what ended before."""
-        waiting = open_node(run, step)._replace(node_attempts=0, record=record, output=record[6], checkpoint=None)
+    def keep_waiting(self, run: ItemRun, step: Step, record: NodeRecord, checkpoint: bytes | None) -> None:
+        """Hand over that a node waits for a person, with what is shown to him and what its call has left, and what ended before."""
+        waiting = open_node(run, step)._replace(node_attempts=0, record=record, output=record[6], checkpoint=checkpoint)
         self._journal.keep([*self._ended(run), waiting])
 
     def _ended(self, run: ItemRun) -> list[KeptNode]:
@@ -62,7 +65,7 @@ class Keeper:
                 continue
             record = records.get(step.position)
             if record is None:
-                if self._has_records:
+                if self._names is not None:
                     continue  # a lane is just about to write it
                 record = blank_record(run, step)
             run.kept |= step.bit
@@ -70,8 +73,15 @@ class Keeper:
             is_null = record[1] == "failed" and step.on_failure == "continue"
             text = b"null" if is_null else self._output(run.outputs[step.position], step, record)
             if text is not None:
-                kept.append(open_node(run, step)._replace(node_attempts=0, record=record, output=text, checkpoint=None))
+                parts = self._parts(run, step) if step.has_parts else ()
+                kept.append(open_node(run, step)._replace(node_attempts=0, record=record, output=text, checkpoint=None, parts=parts))
         return kept
+
+    def _parts(self, run: ItemRun, step: Step) -> tuple[PartRecord, ...]:
+        names = self._names
+        if names is None:
+            return ()
+        return tuple(names.written(record) for record in list(run.records) if names.is_part_of(step.id, record))
 
     def _output(self, value: Any, step: Step, record: NodeRecord) -> bytes | None:
         restore = restorer(step, record)
@@ -99,7 +109,13 @@ def open_node(run: ItemRun, step: Step) -> KeptNode:
         node_id=step.id,
         node_attempts=run.failed_calls(position),
         checkpoint=trace.checkpoint if trace is not None else None,
+        code=code_of(step),
     )
+
+
+def code_of(step: Step) -> str:
+    """Tells what a node does from what it does after an edit."""
+    return f"{zlib.crc32(step.fingerprint.encode()):08x}"
 
 
 def restorer(step: Step, record: NodeRecord) -> Callable[[Any], Any]:

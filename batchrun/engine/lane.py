@@ -119,7 +119,10 @@ class Lane:
 
     def collect(self) -> list[ItemRun]:
         """Take the items out that are done."""
-        return self._taken(self.finished)
+        finished = self.finished  # to which the thread may add meanwhile
+        taken = [finished.popleft() for _ in range(len(finished))]
+        self.held -= len(taken)
+        return taken
 
     def _taken(self, queue: deque[ItemRun]) -> list[ItemRun]:
         taken: list[ItemRun] = []

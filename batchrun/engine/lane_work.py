@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from batchrun.engine.calls import Calls
 from batchrun.engine.deadlines import Deadlines
@@ -47,9 +47,10 @@ class LaneWork:
 
     def _work(self, run: ItemRun, lane: Lane) -> None:
         """In a lane thread: run the item's stretch, and finish it when that was all."""
-        if self.is_stopping and (self._calls.is_over or not run.has_begun):
+        is_new = run.started < 0
+        if self.is_stopping and (self._calls.is_over or is_new):
             run.status = "cancelled"
-        elif not run.has_begun:
+        elif is_new:
             run.started = self._deadlines.clock()
             self._calls.run_stretch(run, lane)
         elif self._deadlines.leaves_time_after(run, 0):
@@ -59,14 +60,10 @@ class LaneWork:
         if run.waiter is None and run.wait_seconds is None and not lane.abandoned:
             run.result = self._settling.result(run)
 
-    def _chunk_finished(self, runs: Iterable[ItemRun]) -> None:
-        finished = Finished([], [])
-        for run in runs:
-            if run.wait_seconds is not None:
-                finished.waiting.append(run)
-            else:
-                finished.results.append(run.result or self._settling.result(run))
-        self.on_finished(finished)
+    def _chunk_finished(self, runs: Sequence[ItemRun]) -> None:
+        results = [run.result or self._settling.result(run) for run in runs if run.wait_seconds is None]
+        waiting = [run for run in runs if run.wait_seconds is not None] if len(results) < len(runs) else []
+        self.on_finished(Finished(results, waiting))
 
     def _is_late(self, run: ItemRun, step: Step | None, began: float) -> bool:
         return self._calls.is_over or self._deadlines.is_late(run, step, began)

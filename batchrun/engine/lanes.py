@@ -168,11 +168,9 @@ class LanePool:
         lane.is_stuck = lane.is_stuck and bool(lane.current)
         self._adapt((self._hooks.clock() - lane.chunk_began) / len(runs))
         self._assign()
-        chunk: list[ItemRun] = []
-        for run in runs:
-            if run.waiter is None:
-                chunk.append(run)
-            else:
+        chunk = [run for run in runs if run.waiter is None]
+        for run in runs if len(chunk) < len(runs) else ():
+            if run.waiter is not None:
                 _tell(run.waiter, run)
         if chunk:
             self._hooks.finished(chunk)

@@ -71,6 +71,11 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
+def is_other(data: dict[str, Any], digest: str) -> bool:
+    """Whether data is surely not that of a digest."""
+    return bool(digest and (now := digest_of(data)) and now != digest)
+
+
 def digest_of(data: dict[str, Any]) -> str:
     """What tells the data of a part apart from other data; empty: it cannot be told."""
     text = asked(partial(encode, data), default=b"")

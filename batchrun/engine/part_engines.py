@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import count
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 import orjson
 
@@ -18,6 +18,9 @@ from batchrun.core.protocols import NodeJournal, Slot
 from batchrun.engine.item_run import ItemRun
 from batchrun.engine.part_run import PartJournal, PartRun
 from batchrun.workflows.plan import Plan, Step
+
+if TYPE_CHECKING:
+    from batchrun.engine.quick import QuickCalls
 
 
 class PartEngine(Protocol):
@@ -38,6 +41,10 @@ class PartEngine(Protocol):
     @property
     def abandoned_count(self) -> int:
         """Threads of abandoned calls that have still not come back."""
+
+    @property
+    def calls(self) -> QuickCalls:
+        """Calls its nodes."""
 
     def run_here(self, run: ItemRun) -> None:
         """Run a plan in which nothing waits, in this lane thread, to its end or until it must wait."""

@@ -9,7 +9,6 @@ from batchrun.core.errors import NodeError
 from batchrun.core.items import Item, KeptNode
 from batchrun.core.protocols import NodeJournal
 from batchrun.engine.item_run import ItemRun
-from batchrun.workflows.plan import Plan
 
 
 class KeptPart(NamedTuple):
@@ -18,10 +17,12 @@ class KeptPart(NamedTuple):
     Attributes:
         digest: of its data; empty: not known.
         nodes: what is kept of its nodes, by ids within the part.
+        is_before_edit: the workflow was edited since.
     """
 
     digest: str
     nodes: tuple[KeptNode, ...]
+    is_before_edit: bool
 
 
 class PartRun(ItemRun):
@@ -110,19 +111,6 @@ class PartJournal:
         return node._replace(ordinal=run.parent.source.ordinal, node_id=f"{run.kept_path}{node.node_id}")
 
 
-def positions(plan: Plan, prefix: str, names: list[tuple[str, str]]) -> list[int]:
-    """The positions that records of the nodes of a plan have, when it runs as a part of calls.
-
-    Args:
-        plan: what runs.
-        prefix: goes before the ids of its nodes; empty: it is no part of any call.
-        names: ids and types of all nodes of parts; those of the plan are added.
-    """
-    own = [(f"{prefix}{step.id}", step.type) for step in plan.steps] if prefix else []
-    names += [name for name in own if name not in names]
-    return [-1 - names.index(name) for name in own]
-
-
 def kept_parts(nodes: Iterable[KeptNode]) -> dict[str, KeptPart]:
     """What is kept of parts, by node and key.
 
@@ -138,5 +126,6 @@ def kept_parts(nodes: Iterable[KeptNode]) -> dict[str, KeptPart]:
             key, _, digest = key.partition("~")
             before = parts.get(f"{id}/{key}")
             known = before.nodes if before is not None and before.digest == digest else ()
-            parts[f"{id}/{key}"] = KeptPart(digest, (*known, node._replace(node_id=inner)))
+            is_before_edit = node.is_before_edit or (known != () and before is not None and before.is_before_edit)
+            parts[f"{id}/{key}"] = KeptPart(digest, (*known, node._replace(node_id=inner)), is_before_edit)
     return parts

@@ -9,21 +9,21 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self, TypeVar
 
-import anyio
 import orjson
-from anyio.abc import TaskGroup
 
 from batchrun.core.errors import ErrorRecord, ReplayMismatch
 from batchrun.core.items import Item, NodeRecord, RestoredItem
 from batchrun.core.protocols import Slot
-from batchrun.engine.attempt import is_for_us, stoppable
+from batchrun.engine.gathering import gathered
 from batchrun.engine.item_run import ItemRun
 from batchrun.engine.keeping import not_waiting, with_outputs
-from batchrun.engine.part import Part, PartEnded, PartSentBack, digest_of, leaves
+from batchrun.engine.part import Part, PartEnded, PartSentBack, digest_of, is_other, leaves
 from batchrun.engine.part_engines import PartEngine, PartEngines
 from batchrun.engine.part_run import PartRun
+from batchrun.engine.quick import QuickPart
 from batchrun.engine.together import SharedSlot
 from batchrun.workflows.plan import Plan, Step
+from batchrun.workflows.scope import Scope
 
 T = TypeVar("T")
 
@@ -41,8 +41,8 @@ class CallParts:
         self._engines = engines
         self._parent = parent
         self._step = step
-        self._parts: dict[str, Part] = {}
-        self._fresh: deque[Part] = deque()  # have ended well, and were not handed over; a lane adds to them
+        self._parts: dict[str, Part | QuickPart] = {}
+        self._fresh: deque[Part | QuickPart] = deque()  # have ended well, and were not handed over; a lane adds to them
         self._values: dict[str, Any] = {}
         self._slot: Slot = parent.slot
         self._on_put_off: Callable[[float], None] = lambda _seconds: None
@@ -68,6 +68,8 @@ class CallParts:
         part = self._known(data, key)
         if part is None:
             part = self._new(await self._engines.of(plan, self._step), data, key)
+        if isinstance(part, QuickPart):
+            return part.output
         if not part.has_output and part.cause is None:
             part.run.status = part.run.error = None
             try:
@@ -81,15 +83,36 @@ class CallParts:
         """See `Parts`."""
         part = self._known(data, key)
         if part is None:
-            part = self._new(self._engines.now(plan, self._step), data, key)
+            engine, kept = self._engines.now(plan, self._step), self._parent.kept_parts
+            if engine.calls.is_quick and not (kept and f"{self._step.id}/{key}" in kept):
+                return self._run_quickly(engine, data, key)
+            part = self._new(engine, data, key)
+        if isinstance(part, QuickPart):
+            return part.output
         if not part.has_output and part.cause is None:
-            run = part.run
-            run.status = run.error = None
-            part.engine.run_here(run)
-            if run.wait_seconds is not None:
-                self._interruption = PartSentBack(run)
-                raise self._interruption
-        return self._outcome(part, plan)
+            part.run.status = part.run.error = None
+            part.engine.run_here(part.run)
+        return self._outcome_now(part)
+
+    def _run_quickly(self, engine: PartEngine, data: dict[str, Any], key: str) -> Any:
+        call = engine.calls.call_quickly(data)
+        if call.error is not None:
+            part = self._new(engine, data, key)
+            engine.calls.settle_quick(part.run, call)
+            del call  # else its error and this frame would keep one another alive
+            return self._outcome_now(part)
+        output, check = engine.plan.output(Scope(data, [call.value])), engine.plan.output_check
+        output = output if check is None else check(output)
+        self._parts[key] = quick = QuickPart(engine, key, data, call, output)
+        if self._engines.is_durable:
+            self._fresh.append(quick)
+        return output
+
+    def _outcome_now(self, part: Part) -> Any:
+        if part.run.wait_seconds is not None:
+            self._interruption = PartSentBack(part.run)
+            raise self._interruption
+        return self._outcome(part, part.engine.plan)
 
     def fork(self, parent: ItemRun) -> CallParts:
         """Those of a run that goes on in the place of its parent: what an abandoned thread still does must not show."""
@@ -98,7 +121,7 @@ class CallParts:
         copy._fresh.extend(self._fresh)
         copy._values = dict(self._values)
         for key, part in list(self._parts.items()):
-            copy._parts[key] = part if part.has_output else self._forked(part, parent)
+            copy._parts[key] = part if isinstance(part, QuickPart) or part.has_output else self._forked(part, parent)
         return copy
 
     def _forked(self, part: Part, parent: ItemRun) -> Part:
@@ -127,40 +150,10 @@ class CallParts:
 
     async def together(self, calls: Sequence[Callable[[], Awaitable[Any]]], most: int) -> list[Any]:
         """See `Parts`."""
-        values: dict[int, Any] = {}
-        errors: dict[int, BaseException] = {}
-        left = iter(enumerate(calls))
-        workers = at_work = min(most, len(calls))
-        slot = self._shared_slot()
-
-        async def work(group: TaskGroup) -> None:
-            nonlocal at_work
-            scope = group.cancel_scope
-            try:
-                for number, call in left:
-                    try:
-                        values[number] = await stoppable(_awaited(call), lambda: scope.cancel_called)
-                    except BaseException as error:  # whatever code of users raises
-                        if is_for_us(error):
-                            raise
-                        errors[number] = error
-                        if not (isinstance(error, PartEnded) and error.status == "waiting"):  # others may come to their questions, too
-                            scope.cancel()
-                    if scope.cancel_called:
-                        return
-            finally:
-                at_work -= 1
-                if at_work:  # the place of the last one is that of whoever waits for them
-                    with anyio.CancelScope(shield=True):
-                        await slot.leave()
-
-        slot.join(max(workers - 1, 0))
-        async with anyio.create_task_group() as group:
-            for _ in range(workers):
-                group.start_soon(work, group)
-        if errors:
-            self._raise_first(errors)
-        return [values[number] for number in range(len(calls))]
+        ended = await gathered(calls, most, self._shared_slot())
+        if ended.errors:
+            self._raise_first(ended.errors)
+        return [ended.values[number] for number in range(len(calls))]
 
     def _raise_first(self, errors: dict[int, BaseException]) -> None:
         error = errors[min(errors, key=lambda number: (isinstance(errors[number], PartEnded), number))]
@@ -176,7 +169,13 @@ class CallParts:
         """Hand over what parts that have ended well gave: the call they belong to goes on."""
         while self._fresh:
             part = self._fresh.popleft()
-            part.engine.keep([part.run])
+            run = part.run if isinstance(part, Part) else self._written_out(part)
+            part.engine.keep([run])
+            if isinstance(part, QuickPart):
+                self._engines.runs.pop(run.source.ordinal, None)
+
+    def _written_out(self, part: QuickPart) -> PartRun:
+        return part.written_out(self._engines, self._parent, f"{self._step.id}/{part.key}")
 
     def end(self, *, is_kept: bool, is_waiting: bool = False, has_outputs: bool = False) -> list[NodeRecord]:
         """The call has ended. Returns the node executions of its parts, in the order in which these began.
@@ -188,7 +187,11 @@ class CallParts:
         """
         records: list[NodeRecord] = []
         for part in [] if self._is_left else self._parts.values():
-            run, names = part.run, part.engine.names
+            names = part.engine.names
+            if isinstance(part, QuickPart) and not (is_kept or has_outputs):
+                records += [(names[0], *part.call.record[1:])] if part.call.record is not None else []
+                continue
+            run = part.run if isinstance(part, Part) else self._written_out(part)
             if is_kept:
                 part.engine.keep([run])
             for nested in run.call_parts.values():  # of one that was given up
@@ -220,11 +223,12 @@ class CallParts:
     def forget_failures(self) -> None:
         """The call is tried again, and so is what has failed in it."""
         for part in self._parts.values():
-            part.run.fails(None)
+            if isinstance(part, Part):
+                part.run.fails(None)
 
     def record_of(self, error: BaseException) -> ErrorRecord | None:
         """What is recorded of an exception that a part has failed with; null: it comes from elsewhere."""
-        return next((part.run.error for part in list(self._parts.values()) if part.cause is error), None)
+        return next((part.run.error for part in list(self._parts.values()) if isinstance(part, Part) and part.cause is error), None)
 
     def _shared_slot(self) -> SharedSlot:
         """The slot for calls some of which may run at the same time."""
@@ -236,15 +240,17 @@ class CallParts:
         if self._is_left:
             raise PartEnded("cancelled")
 
-    def _known(self, data: dict[str, Any], key: str) -> Part | None:
+    def _known(self, data: dict[str, Any], key: str) -> Part | QuickPart | None:
         self._refuse_if_left()
         part = self._parts.get(key)
-        if part is not None and isinstance(part.run, PartRun):
+        if isinstance(part, QuickPart):
+            self._refuse_other_data(f"{self._parent.path}{self._step.id}/{key}", part.digest if self._engines.is_durable else "", data)
+        elif part is not None and isinstance(part.run, PartRun):
             self._refuse_other_data(part.run.path[:-1], part.run.digest, data)
         return part
 
     def _refuse_other_data(self, path: str, digest: str, data: dict[str, Any]) -> None:
-        if digest and (now := digest_of(data)) and now != digest:
+        if is_other(data, digest):
             raise ReplayMismatch(
                 f"{path} is called with other values than before; what a workflow does must follow from its item, so that it can go on "
                 "after a retry or a resume"
@@ -254,7 +260,9 @@ class CallParts:
         parent, source = self._parent, self._parent.source
         path = f"{self._step.id}/{key}"
         kept = parent.kept_parts.get(path)
-        if kept is not None:
+        if kept is not None and kept.is_before_edit and is_other(data, kept.digest):
+            kept = None
+        elif kept is not None:
             self._refuse_other_data(f"{parent.path}{path}", kept.digest, data)
         item = Item(self._engines.next_ordinal(), source.item_index, source.id, data, source.window, source.row)
         run = PartRun(parent, item, len(engine.plan.steps), f"{path}/", digest_of(data) if self._engines.is_durable else "")
@@ -283,7 +291,3 @@ class CallParts:
             raise part.cause
         self._interruption = PartEnded(run.status)
         raise self._interruption
-
-
-async def _awaited(call: Callable[[], Awaitable[Any]]) -> Any:
-    return await call()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -77,6 +78,7 @@ class CallPolicy:
         call = self.batched.get(step.position)
         if call is None:
             call = partial(self.threads.call, step) if step.waits and not step.call_waits else step.call
+            call = call if step.turn is None else _in_turn(call, step.turn)
             call = call if self.limits is None or step.has_parts or step.asks_person else _counted(call, self.limits)
             call = _checked(call, waits=step.waits) if step.has_parts else call
         is_shared = step.is_deduped or (step.is_cached and self.sharing.cache is not None)
@@ -124,6 +126,16 @@ class CallPolicy:
                 message=message_of(error),
             )
             self.on_sent_back(told)
+
+
+def _in_turn(call: Callable[[Scope], Any], turn: Callable[[Scope], AbstractAsyncContextManager[None]]) -> Callable[[Scope], Any]:
+    """A call that waits, made when it is its turn."""
+
+    async def made(scope: Scope) -> Any:
+        async with turn(scope):
+            return await call(scope)
+
+    return made
 
 
 def _checked(call: Callable[[Scope], Any], *, waits: bool) -> Callable[[Scope], Any]:

@@ -29,6 +29,7 @@ class EngineSettings(NamedTuple):
         prefix: goes before the ids of the nodes, when they belong to parts of calls of another node.
         part_names: takes id and type of each node of a part; the record of the n-th has the position -1 - n.
         lane_slots: where lanes mark the items they begin; null: nobody asks.
+        is_cancelled: whether somebody has cancelled the execution.
         on_sent_back: is told of each call that failed and will be made again; from any thread. Null: nobody wants to know.
     """
 
@@ -44,4 +45,5 @@ class EngineSettings(NamedTuple):
     prefix: str = ""
     part_names: list[tuple[str, str]] | None = None
     lane_slots: LaneSlots | None = None
+    is_cancelled: Callable[[], bool] = lambda: False
     on_sent_back: Callable[[SentBack], None] | None = None

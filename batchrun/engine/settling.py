@@ -21,7 +21,7 @@ from batchrun.engine.keeping import not_waiting, with_outputs
 from batchrun.engine.part import PartEnded, PartSentBack
 from batchrun.engine.policy import BudgetUsedUpError, CallPolicy
 from batchrun.flow.retry import CallHistory, Decision
-from batchrun.workflows.decisions import NeedsDecision, Rejected
+from batchrun.workflows.decisions import DecidedElsewhere, NeedsDecision, Rejected, StoppedAtRest
 from batchrun.workflows.encoding import bounded, encode
 from batchrun.workflows.plan import Step
 from batchrun.workflows.scope import Scope
@@ -69,7 +69,7 @@ class Settling:
         parts = run.call_parts.get(step.position)
         if parts is not None:
             error = parts.meant(error)
-        if isinstance(error, PartSentBack | PartEnded | NeedsDecision | BudgetUsedUpError):
+        if isinstance(error, PartSentBack | PartEnded | NeedsDecision | StoppedAtRest | BudgetUsedUpError):
             self._interrupt(run, step, error, began, recorded)
             return False
         run.cache_hit = False  # what was found has not become its output
@@ -106,7 +106,7 @@ class Settling:
         self,
         run: ItemRun,
         step: Step,
-        error: PartSentBack | PartEnded | NeedsDecision | BudgetUsedUpError,
+        error: PartSentBack | PartEnded | NeedsDecision | StoppedAtRest | BudgetUsedUpError,
         began: float,
         recorded: bytes | None,
     ) -> None:
@@ -117,8 +117,10 @@ class Settling:
             case PartEnded(status=status):
                 run.status = run.status or status
                 self._take_parts(run, step, is_waiting=run.status == "waiting")
-            case NeedsDecision(shown=shown):
-                self._wait_for_person(run, step, shown, began, recorded)
+            case NeedsDecision():
+                self._wait_for_person(run, step, error, began, recorded)
+            case StoppedAtRest():
+                run.status = run.status or "cancelled"
             case BudgetUsedUpError():
                 run.status = run.status or "cancelled"
                 self.policy.on_stop(Stop("budget", str(error)))
@@ -142,15 +144,15 @@ class Settling:
             return
         run.fail_with(step, fresh(step.on_failure.default) if isinstance(step.on_failure, DefaultOnFailure) else None)
 
-    def _wait_for_person(self, run: ItemRun, step: Step, shown: object, began: float, recorded: bytes | None) -> bool:
+    def _wait_for_person(self, run: ItemRun, step: Step, asked: NeedsDecision, began: float, recorded: bytes | None) -> bool:
         """The item goes on when somebody has decided; other nodes that run beside this one end first."""
         try:
-            written = bounded(encode(shown), step.max_output_bytes)
+            written = bounded(encode(asked.shown), step.max_output_bytes)
         except BaseException as problem:  # as in `result`
             if is_abort(problem):
                 raise
             return self.settle_failure(run, step, problem, began, recorded)
-        usage = run.left_by(step.position).usage
+        usage, checkpoint = run.left_by(step.position)
         self._take_parts(run, step)
         started, duration = self._times(began, self._clock())
         run.status = run.status or "waiting"
@@ -159,7 +161,7 @@ class Settling:
         if self._records:
             run.records.append(record)
         if status == "waiting" and self.policy.keeper is not None:
-            self.policy.keeper.keep_waiting(run, step, record)
+            self.policy.keeper.keep_waiting(run, step, record, checkpoint if isinstance(asked, DecidedElsewhere) else None)
         return False
 
     def settle_queued(self, run: ItemRun) -> None:

@@ -25,6 +25,12 @@ class Threads:
     def __init__(self, on_abandoned: Callable[[Step], None]) -> None:
         self._on_abandoned = on_abandoned
         self._calls = ThreadCalls("call")
+        self._at_work = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call that somebody waits for is being made."""
+        return self._at_work > 0
 
     @property
     def abandoned_count(self) -> int:
@@ -36,16 +42,18 @@ class Threads:
         seen = Scope(scope.item, scope.outputs)  # that of the item may change once it has gone on without the call
         seen.inputs, seen.call_key, seen.context = scope.inputs, scope.call_key, scope.context
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._at_work += 1
         running = self._calls.begin(partial(step.call, seen), lambda value: value, lambda outcome: _tell(answer, outcome))
         try:
             outcome = await answer
         finally:
+            self._at_work -= 1
             if not answer.done() or answer.cancelled():
                 answer.cancel()
                 running.give_up(asyncio.CancelledError())
                 self._on_abandoned(step)
         if outcome.error is not None:
-            raise SharedError(outcome.error)
+            raise SharedError(outcome.error) from outcome.error
         return outcome.value
 
     async def close(self) -> None:

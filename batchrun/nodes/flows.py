@@ -80,7 +80,7 @@ class _Plans:
         if not plan.is_one_stretch or any(step.timeout_seconds is not None for step in plan.steps):
             raise InvalidValue(
                 f"{called.name} cannot be called in a workflow that is no async function: only plain functions can, without "
-                "timeout_seconds, dedupe and placement; write async def, and await its nodes"
+                "timeout_seconds, dedupe, placement and resource; write async def, and await its nodes"
             )
         self._plain[called] = plan
         return plan
@@ -117,17 +117,23 @@ def _plan(called: Called, compiler: NodeCompiler, make_node: MakeNode) -> Plan:
 def _node(called: Called, name: str, fallback: str | None, make_node: MakeNode) -> NodeOptions:
     options = called.options
     limits = {} if options.max_output_bytes is None else {"max_output_bytes": options.max_output_bytes}
-    hints = hints_of(called.function)
+    hints, given = hints_of(called.function), ("secrets",) if options.secrets else ()
     return make_node(
         id=name,
         call=called,
-        inputs={parameter: f"{{{{ item.{parameter} }}}}" for parameter in called.parameters if not is_context(hints.get(parameter))},
+        inputs={
+            parameter: f"{{{{ item.{parameter} }}}}"
+            for parameter in called.parameters
+            if not (is_context(hints.get(parameter)) or parameter in given)
+        },
         retry=options.retry,
         timeout_seconds=options.timeout_seconds,
         on_failure="stop" if fallback is None else FallbackOnFailure(fallback=fallback),
         cache=options.cache,
         dedupe=options.dedupe,
         placement=options.placement,
+        resource=options.resource,
+        secrets=options.secrets,
         **limits,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 import importlib
 import inspect
 import sys
@@ -11,9 +10,10 @@ import traceback
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
-from batchrun.core.checks import KEY, at_least, refuse
+from batchrun.core.checks import KEY, NO_MEANING, at_least, refuse
 from batchrun.core.errors import InvalidValue, known_values
 from batchrun.core.job import NodeOptions
 from batchrun.nodes.annotations import UNIONS, hints_of, is_context
@@ -22,6 +22,7 @@ from batchrun.nodes.flows import as_flow
 from batchrun.nodes.identity import identity_of
 from batchrun.nodes.lists import check_lists, item_type, list_caller
 from batchrun.nodes.placement import Called, Placed, placed
+from batchrun.nodes.turns import ResourceTurn
 from batchrun.workflows.functions import NodeFunction, PythonWorkflow
 from batchrun.workflows.node import NodeCall, NodeCompiler
 from batchrun.workflows.scope import Scope
@@ -52,6 +53,11 @@ class PythonNode(NodeOptions):
     placement: Literal["auto", "loop", "thread", "process"] = field(default="auto", metadata={KEY: "in"})
     """Where it is called. auto: async functions on the event loop, others in threads; loop: a promise that it never blocks;
     process: in worker processes, for what computes in Python, holds the interpreter or may crash."""
+    resource: str | None = field(default=None, metadata={NO_MEANING: True})
+    """The named service that the function calls: its concurrency, its rate and its breaker hold for the calls of the function. What the
+    service said is read from `http_status` and `retry_after_seconds` of the exception."""
+    secrets: tuple[str, ...] = ()
+    """Names of secrets of the job: the parameter `secrets` gets them, by name."""
     workers: int | None = None
     """The most worker processes; null: as many as there are cores, and never more than `run.parallelism`."""
 
@@ -64,15 +70,16 @@ class PythonNode(NodeOptions):
         target = self._function(compiler)
         if target is None:
             return None
-        identity, decorated = identity_of(target), target
+        identity, decorated, secrets = identity_of(target), target, self.secrets
         if isinstance(decorated, NodeFunction | PythonWorkflow):
-            target = decorated.function
-        shape: Callable[..., Any] = functools.partial(target.__call__, None) if is_node_class(target) else target
+            target, secrets = decorated.function, secrets or decorated.options.secrets
+        shape: Callable[..., Any] = partial(target.__call__, None) if is_node_class(target) else target
         parameters = _parameters(shape, has_inputs=bool(compiler.input_names))
         worker = _worker(shape)
         hints = hints_of(worker)
         contexts = tuple(name for name in parameters if is_context(hints.get(name)))
-        self._check(parameters, contexts, compiler)
+        constants = _secrets(secrets, parameters, compiler)
+        self._check(parameters, (*contexts, *constants), compiler)
         returns = hints.get("return")
         if self.batch is not None:
             check_lists(hints, contexts, compiler)
@@ -81,12 +88,16 @@ class PythonNode(NodeOptions):
         place = self._placed(target, contexts, compiler, is_async=inspect.iscoroutinefunction(worker), is_flow=is_flow)
         if place is None:
             return None
-        call = place.made(_caller(place.function, parameters, compiler.input_names, contexts))
+        resource = compiler.resource(self.resource, "resource") if self.resource is not None else None
+        if resource is not None and is_flow and not place.waits:
+            compiler.problem("a workflow that is no async function cannot wait for its turn: write async def, or remove it", "resource")
+        call = place.made(_caller(place.function, parameters, compiler.input_names, contexts, constants))
         node_call = NodeCall(
             call=call,
             call_many=list_caller(call) if self.batch is not None else None,
             waits=place.waits,
             queues=place.queues,
+            turn=partial(ResourceTurn, resource) if resource is not None else None,
             lifespan=place.lifespan,
             returns=returns,
             key=lambda scope: scope.inputs,
@@ -138,8 +149,8 @@ class PythonNode(NodeOptions):
             return None
         return typing.cast("Callable[..., Any]", found)
 
-    def _check(self, parameters: typing.Mapping[str, inspect.Parameter], contexts: tuple[str, ...], compiler: NodeCompiler) -> None:
-        required = [name for name, parameter in parameters.items() if _is_required(parameter) and name not in contexts]
+    def _check(self, parameters: typing.Mapping[str, inspect.Parameter], given: tuple[str, ...], compiler: NodeCompiler) -> None:
+        required = [name for name, parameter in parameters.items() if _is_required(parameter) and name not in given]
         if not compiler.input_names:
             if len(required) == 1:
                 compiler.default_inputs({required[0]: "{{ input }}"})
@@ -151,10 +162,11 @@ class PythonNode(NodeOptions):
                 )
             return
         takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-        known = [name for name, parameter in parameters.items() if parameter.kind not in _VARIADIC and name not in contexts]
+        known = [name for name, parameter in parameters.items() if parameter.kind not in _VARIADIC and name not in given]
         for name in compiler.input_names:
-            if name in contexts:
-                compiler.problem("is the context of the call, which is no input: leave it out", "inputs", name)
+            if name in given:
+                what = "is the context of the call" if name != "secrets" else "gets the secrets of the node"
+                compiler.problem(f"{what}, which is no input: leave it out", "inputs", name)
             elif name not in known and not takes_any:
                 compiler.problem(f"the function has no parameter {name!r}; {known_values(name, known, kind='parameters')}", "inputs", name)
         for name in required:
@@ -196,6 +208,13 @@ def _reason(error: BaseException) -> str:
     return f"{error} ({place.filename}:{place.lineno})"
 
 
+def _secrets(names: tuple[str, ...], parameters: typing.Mapping[str, inspect.Parameter], compiler: NodeCompiler) -> dict[str, Any]:
+    """What the parameter `secrets` gets; empty where no secret is asked for."""
+    if names and "secrets" not in parameters:
+        compiler.problem("the function has no parameter 'secrets', which is to get them: add it, or remove this", "secrets")
+    return {"secrets": compiler.secrets(names, "secrets")} if names else {}
+
+
 def _parameters(function: Callable[..., Any], *, has_inputs: bool) -> typing.Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(function).parameters
@@ -209,18 +228,22 @@ def _is_required(parameter: inspect.Parameter) -> bool:
 
 
 def _caller(
-    function: Callable[..., Any], parameters: typing.Mapping[str, inspect.Parameter], names: tuple[str, ...], contexts: tuple[str, ...]
+    function: Callable[..., Any],
+    parameters: typing.Mapping[str, inspect.Parameter],
+    names: tuple[str, ...],
+    contexts: tuple[str, ...],
+    constants: dict[str, Any],
 ) -> Callable[[Scope], Any]:
-    """The call with the node's inputs and its context: by name, except for parameters that only have a position."""
+    """The call with the node's inputs, its context and its secrets: by name, except for parameters that only have a position."""
     positions = [name for name, parameter in parameters.items() if parameter.kind is inspect.Parameter.POSITIONAL_ONLY]
-    while positions and positions[-1] not in (*names, *contexts):
+    while positions and positions[-1] not in (*names, *contexts, *constants):
         positions.pop()
-    if not positions and not contexts:
+    if not positions and not contexts and not constants:
         return lambda scope: function(**scope.inputs)
     defaults = {name: parameters[name].default for name in positions}
 
     def call(scope: Scope) -> Any:
-        inputs = {**scope.inputs, **dict.fromkeys(contexts, scope.context)}
+        inputs = {**scope.inputs, **dict.fromkeys(contexts, scope.context), **constants}
         return function(*[inputs.pop(name, default) for name, default in defaults.items()], **inputs)
 
     return call
@@ -228,7 +251,7 @@ def _caller(
 
 def _worker(function: Callable[..., Any]) -> Callable[..., Any]:
     """What does the work: the function of a partial, the `__call__` of an object."""
-    if isinstance(function, functools.partial):
+    if isinstance(function, partial):
         return _worker(function.func)
     is_object = not (isinstance(function, type) or inspect.isroutine(function) or hasattr(function, "__wrapped__"))
     return type(function).__call__ if is_object else function

@@ -57,6 +57,12 @@ class Source:
                     known.append(statement)
             for name, imported in self._imported(_shallow([statement])):
                 self.imports.setdefault(name, []).append(imported)
+        for name in self._of_others() & self.statements.keys():
+            # A decorator of another package, such as @batchrun.node, does not make one function depend on all that have it.
+            others = [each for each in self.statements[name] if not isinstance(each, _DEFINITIONS) or each.name == name]
+            del self.statements[name]
+            if others:
+                self.statements[name] = others
 
     def is_of(self, code: CodeType) -> bool:
         """Whether the code was compiled from this source."""
@@ -91,6 +97,11 @@ class Source:
         chains = {chain for part in parts if (chain := _chain(part))}
         known = _global_names("\n".join(self.written(node) for node in nodes))
         return {chain for chain in chains if known is None or chain[0] in known or chain[0] in imports}, imports
+
+    def _of_others(self) -> set[str]:
+        """The imported names that come from other packages."""
+        own = self._package.partition(".")[0]
+        return {name for name, found in self.imports.items() if all(each.module.partition(".")[0] not in ("", own) for each in found)}
 
     def _imported(self, nodes: Iterable[ast.AST]) -> Iterator[tuple[str, Import]]:
         for node in nodes:

@@ -142,6 +142,17 @@ class Journal:
                 os.fsync(self._file)
             self._is_dirty = False
 
+    def end_epoch(self) -> None:
+        """Bring the file of this epoch to the disk and close it; the next `begin` makes that of the next one.
+
+        Raises:
+            ExecutionError: as from `sync`.
+        """
+        self.sync()
+        os.close(self._file)
+        self._file = -1
+        self.epoch += 1
+
     def close(self) -> None:
         """Give the lock back. May be called again."""
         _locks.discard(self._lock)

@@ -6,12 +6,12 @@ from array import array
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import orjson
 
 from batchrun.core.errors import ErrorRecord
-from batchrun.core.items import KeptNode, Usage
+from batchrun.core.items import KeptNode, NodeRecord, PartRecord, Told, Usage
 from batchrun.results.by_ordinal import Numbers
 from batchrun.results.journal import Mapped, mapped
 
@@ -96,17 +96,26 @@ def is_waiting(node: KeptNode | None) -> TypeGuard[KeptNode]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Told):
+        return [*value, value.prompt, value.external_id]
     return value.decode() if isinstance(value, bytes) else list(value)
 
 
 def _kept_node(values: list[Any]) -> KeptNode:
-    ordinal, item_index, item_attempts, node_id, node_attempts, record, output, checkpoint, *_ = values
-    if record is not None:
-        fields = [_encoded(value) if position in _BYTES else value for position, value in enumerate(record)]
-        fields[7] = ErrorRecord(*fields[7]) if fields[7] is not None else None
-        fields[9] = Usage(*fields[9]) if fields[9] is not None else None
-        record = tuple(fields)
-    return KeptNode(ordinal, item_index, item_attempts, node_id, node_attempts, record, _encoded(output), _encoded(checkpoint))
+    ordinal, item_index, item_attempts, node_id, node_attempts, record, output, checkpoint, _, written, code, _ = values
+    parts = tuple(PartRecord(id, node_type, _record(each)) for id, node_type, each in written)
+    known = _record(record) if record is not None else None
+    texts = _encoded(output), _encoded(checkpoint)
+    return KeptNode(ordinal, item_index, item_attempts, node_id, node_attempts, known, *texts, parts=parts, code=code)
+
+
+def _record(values: list[Any]) -> NodeRecord:
+    fields = [_encoded(value) if position in _BYTES else value for position, value in enumerate(values)]
+    fields[7] = ErrorRecord(*fields[7]) if fields[7] is not None else None
+    usage = fields[9]
+    if usage is not None:
+        fields[9] = Usage(*usage) if len(usage) == len(Usage._fields) else Told.of(Usage(*usage[:3]), *usage[3:])
+    return cast("NodeRecord", tuple(fields))
 
 
 def _encoded(text: str | None) -> bytes | None:

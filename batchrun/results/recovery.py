@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +57,7 @@ class Recovered:
         done: by ordinal: 0 for items that are not done, else 1 + the position of their status in `ITEM_STATUSES`.
         waiting: the ordinals of items that had come to a node which waits for a person when they were last run; they are not done.
         spent: what was spent: counters by name; empty when nothing was counted.
+        reused: how many completed items have their row from an earlier execution.
         dropped: what could not be read, for people.
 
     Raises:
@@ -68,10 +70,12 @@ class Recovered:
         self._again = Values(_Again())
         self._earlier = Values(_Earlier())
         self._edits: dict[str, list[int]] = {}  # by node: the places that say that it was edited
+        self._edited_last = -1  # the last of these places
         self._nodes: KeptNodes | None = None
         self.done = bytearray()
         self.waiting: dict[int, int] = {}  # with the place of the frame that has the row
         self.spent: Mapping[str, Any] = {}
+        self.reused = 0
         self.dropped: list[str] = []
         for place, frame in self._frames(self.dropped):
             if frame.kind == ROWS:
@@ -81,8 +85,11 @@ class Recovered:
             elif frame.kind == SPENT:
                 self.spent = orjson.loads(frame.body)
             elif frame.kind == HEADER:
-                for id in orjson.loads(frame.body).get("edited", ()):
+                header = orjson.loads(frame.body)
+                self.reused += header.get("reused", 0)
+                for id in header.get("edited", ()):
                     self._edits.setdefault(id, []).append(place)
+                    self._edited_last = place
             elif frame.kind != NODES:
                 raise ExecutionError(f"the journal in {folder} was written by a newer version of batchrun; resume with that version")
 
@@ -147,9 +154,11 @@ class Recovered:
         nodes: dict[str, KeptNode | None] = {}
         asked: dict[str, KeptNode] = {}  # what was last written down of nodes that wait for a person
         counted: set[tuple[str, int]] = set()
-        for place, node in self._nodes.of(ordinal) if self._nodes is not None else ():
+        for place, entry in self._nodes.of(ordinal) if self._nodes is not None else ():
+            # What is kept of a part may hold though the node was edited whose call it is part of: see `batchrun.engine.restoring`.
+            node = entry._replace(is_before_edit="/" in entry.node_id and place < self._edited_last)
             attempts = max(attempts, node.item_attempts)
-            edits = self._edits.get(node.node_id.partition("/")[0], [])  # of a part: those of the node whose call it belongs to
+            edits = self._edits.get(node.node_id, [])
             stretch = bisect_right(edits, place)  # between which edits of the node
             is_since = place > again.since
             holds = stretch == len(edits) and (is_since or (place > again.anew_since and is_output(node)))
@@ -170,22 +179,29 @@ class Recovered:
     def rows(self) -> Iterator[tuple[list[int], pa.RecordBatch]]:
         """The rows of all items that are done, with their ordinals in ascending order; a frame at a time."""
         row_of, count = self._row_of, len(self._row_of)
-        return self._rows(lambda ordinal, place: ordinal < count and row_of[ordinal] == place)
+
+        def wanted(ordinals: list[int], place: int) -> list[bool]:
+            if max(ordinals, default=-1) >= count:
+                return [ordinal < count and row_of[ordinal] == place for ordinal in ordinals]
+            return [found == place for found in map(row_of.__getitem__, ordinals)]
+
+        return self._rows(wanted)
 
     def waiting_rows(self) -> Iterator[tuple[list[int], pa.RecordBatch]]:
         """The rows of the items in `waiting`, in the same way."""
-        return self._rows(lambda ordinal, place: self.waiting.get(ordinal) == place)
+        return self._rows(lambda ordinals, place: [self.waiting.get(ordinal) == place for ordinal in ordinals])
 
-    def _rows(self, is_wanted: Callable[[int, int], bool]) -> Iterator[tuple[list[int], pa.RecordBatch]]:
+    def _rows(self, wanted: Callable[[list[int], int], list[bool]]) -> Iterator[tuple[list[int], pa.RecordBatch]]:
         for place, frame in self._frames([]):
             if frame.kind != ROWS:
                 continue
             batch = pa.ipc.open_stream(pa.py_buffer(frame.body)).read_next_batch()
             ordinals, last = batch.column(batch.num_columns - 1).to_pylist(), batch.num_columns - 1
-            rows = [row for row, ordinal in enumerate(ordinals) if is_wanted(ordinal, place)]
-            if rows:
-                found = batch.remove_column(last)
-                yield [ordinals[row] for row in rows], found if len(rows) == len(ordinals) else found.take(pa.array(rows, pa.int64()))
+            are_wanted, found = wanted(ordinals, place), batch.remove_column(last)
+            if are_wanted and all(are_wanted):
+                yield ordinals, found
+            elif any(are_wanted):
+                yield list(compress(ordinals, are_wanted)), found.filter(pa.array(are_wanted, pa.bool_()))
 
     def _take_rows(self, place: int, frame: Frame) -> None:
         batch = _columns(frame, {"status"})
@@ -251,11 +267,11 @@ def _joined(node: KeptNode, last: KeptNode) -> KeptNode:
     """What holds of a node that waits for a person, given what was written down of it just before.
 
     A process that is told a decision before the item comes to the node asks all the same: it writes down that it waits after
-    the decision. And it waits since it was asked first, however often it was asked the same since.
+    the decision, unless that is made elsewhere. And it waits since it was asked first, however often it was asked the same since.
     """
     if is_waiting(node) and node.output == last.output:
         return last._replace(record=node.record)
-    is_told = node.record is None and node.checkpoint is not None and node.epoch == last.epoch
+    is_told = node.record is None and node.checkpoint is not None and node.epoch == last.epoch and last.checkpoint is None
     return node if is_told else last
 
 

@@ -38,6 +38,7 @@ class RowRun:
         spending: counts calls against a budget.
         cache: keeps outputs of nodes that are cached.
         total_items: of the execution, where the rows are not all of them.
+        part_names: takes id and type of each node of a part of a call; the record of the n-th has the position -1 - n.
         on_note: called with lines for people.
         on_sent_back: told of each call that failed and will be made again; from any thread.
         on_start: called with the dispatcher before the first row, for tests that stop it.
@@ -49,6 +50,7 @@ class RowRun:
     run: Run = field(default_factory=Run)
     vars: Mapping[str, Any] = field(default_factory=dict)
     resources: Mapping[str, Resource] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
     recording: Literal["full", "summary", "none"] = "full"
     window: int = 1_000
     journal: NodeJournal | None = None
@@ -57,6 +59,7 @@ class RowRun:
     spending: Spending | None = None
     cache: OutputCache | None = None
     total_items: int | None = None
+    part_names: list[tuple[str, str]] | None = None
     on_note: Callable[[str], None] = lambda _line: None
     on_sent_back: Callable[[SentBack], None] | None = None
     on_start: Callable[[Dispatcher[ItemRun]], None] | None = None
@@ -75,7 +78,7 @@ class RowRun:
         columns = tuple(dict.fromkeys(column for row in rows for column in row))
         plan = compile_workflow(
             self.workflow or Workflow(nodes=tuple(self.nodes)),
-            Surroundings(columns=columns, vars=self.vars, resources=self.resources, run=self.run),
+            Surroundings(columns=columns, vars=self.vars, secrets=self.secrets, resources=self.resources, run=self.run),
         )
         sink = sink or ListSink()
         loop = asyncio.get_running_loop()
@@ -108,6 +111,7 @@ class RowRun:
             spending=self.spending,
             on_note=self.on_note,
             cache=self.cache,
+            part_names=self.part_names,
             on_sent_back=self.on_sent_back,
         )
 

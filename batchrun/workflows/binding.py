@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 from batchrun.core.errors import NodeError, known_values
 from batchrun.core.job import NodeOptions, Resource, Run, Workflow
+from batchrun.core.policies import Budget, Retry
+from batchrun.core.prices import Price
 from batchrun.workflows.expressions import ExpressionCompiler
 from batchrun.workflows.node import NodeCall, Render
 from batchrun.workflows.plan import Plan
@@ -34,10 +36,17 @@ class Binder:
 
     Attributes:
         inputs: what it is given in the end.
+        inputs_path: where the job says so, in the node.
         branches: the nodes it chooses from.
         compile_part: compiles another workflow in the surroundings of this one.
+        prices: see `NodeCompiler`.
+        budget: see `NodeCompiler`.
+        run_retry: see `NodeCompiler`.
     """
 
+    prices: Mapping[str, Price]
+    budget: Budget
+    run_retry: Retry
     compile_part: Callable[[Workflow, Sequence[str], str | None], Plan]
 
     def __init__(
@@ -56,6 +65,7 @@ class Binder:
         self._folder = folder
         self._report = report
         self.inputs = inputs
+        self.inputs_path: tuple[str, ...] = ("inputs",)
         self.branches: list[str] = []
 
     @property
@@ -68,9 +78,9 @@ class Binder:
         """See `NodeCompiler`."""
         return self._folder
 
-    def default_inputs(self, inputs: dict[str, Any]) -> None:
+    def default_inputs(self, inputs: dict[str, Any], at: tuple[str, ...] = ("inputs",)) -> None:
         """See `NodeCompiler`."""
-        self.inputs = inputs
+        self.inputs, self.inputs_path = inputs, at
 
     def template(self, value: Any, *path: str | int) -> Render:
         """See `NodeCompiler`."""
@@ -93,6 +103,16 @@ class Binder:
     def credentials(self, value: Any, *path: str | int) -> Any:
         """See `NodeCompiler`."""
         return filled(value, replace(self._outside, roots=SETTING_ROOTS), (*self._path, *path))
+
+    def secrets(self, names: Sequence[str], *path: str | int) -> dict[str, str]:
+        """See `NodeCompiler`."""
+        known = self._outside.names.secrets
+        for name in names:
+            if name not in known:
+                self.problem(
+                    f"unknown secret {name!r}; {known_values(name, known, kind='secrets')}: name it under secrets of the job", *path
+                )
+        return {name: known[name] for name in names if name in known}
 
     def branch(self, id: str, *path: str | int) -> None:
         """See `NodeCompiler`."""
@@ -132,5 +152,7 @@ def check_sharing(options: NodeOptions, call: NodeCall, problem: Callable[..., N
             problem(f"a {options.type} node takes less time than to look whether its output is known: remove it", name)
         elif wanted and call.key is None:
             problem(f"a {options.type} node cannot say whether two calls are the same; remove it", name)
+    if options.batch is not None and call.turn is not None:
+        problem("cannot be given with a resource, through which one call goes for each item; remove one of the two", "batch")
     if options.batch is not None and call.call_many is None:
         problem(f"a {options.type} node makes one call for each item; remove it", "batch")

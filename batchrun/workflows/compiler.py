@@ -9,6 +9,7 @@ from typing import Any
 
 from batchrun.core.errors import JobError, Problem, known_values
 from batchrun.core.job import FallbackOnFailure, NodeOptions, Resource, Run, Workflow
+from batchrun.core.prices import Price
 from batchrun.flow.retry import RetryPolicy
 from batchrun.workflows.binding import Binder, check_journal, check_sharing
 from batchrun.workflows.expressions import ROOTS, WITH_SECRETS, ExpressionCompiler, Names, Uses
@@ -41,6 +42,7 @@ class Surroundings:
         run: the run policies; nodes fall back to its retry.
         inputs: inputs of nodes that the dataset gives, as they are addressed.
         folder: what relative paths start from.
+        prices: what tokens of models cost.
     """
 
     columns: tuple[str, ...]
@@ -51,6 +53,7 @@ class Surroundings:
     run: Run = field(default_factory=Run)
     inputs: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = field(default_factory=Path)
+    prices: Mapping[str, Price] = field(default_factory=dict)
 
 
 def compile_workflow(workflow: Workflow, surroundings: Surroundings) -> Plan:
@@ -80,7 +83,8 @@ class _Bound:
 
     @property
     def waits(self) -> bool:
-        return self.call is not None and (self.call.waits or self.options.dedupe or self.options.batch is not None)
+        call, options = self.call, self.options
+        return call is not None and (call.waits or call.turn is not None or options.dedupe or options.batch is not None)
 
     @property
     def sources(self) -> frozenset[str]:
@@ -148,6 +152,7 @@ class _Compilation:
         outside = ExpressionCompiler(engine=self.engine, names=self.names, uses=uses, input_names=None, report=self.report, roots=roots)
         binder = Binder(outside, path, dict(options.inputs), around.resources, around.folder, self.report)
         binder.compile_part = self._part
+        binder.prices, binder.budget, binder.run_retry = around.prices, around.run.budget, around.run.retry
         if not isinstance(options, NodeType):
             self.report(path, f"{type(options).__qualname__} cannot be run: it has no bind method")
             return _Bound(options=options, position=position, uses=uses, inputs=lambda _scope: {}, when=None, call=None)
@@ -164,7 +169,7 @@ class _Compilation:
             options=options,
             position=position,
             uses=uses,
-            inputs=with_sources(outside.compile(plain, (*path, "inputs")), files),
+            inputs=with_sources(outside.compile(plain, (*path, *binder.inputs_path)), files),
             when=outside.expression(options.when, (*path, "when")) if options.when is not None else None,
             call=call,
         )
@@ -254,14 +259,15 @@ class _Compilation:
             conditional=bool(
                 node.when is not None or chosen_by or stands_in_for or (sources and all(step.conditional for step in sources))
             ),
-            timeout_seconds=options.timeout_seconds,
+            timeout_seconds=None if call.keeps_timeout else options.timeout_seconds,
             retry=RetryPolicy(
                 node=options.retry,
                 run=self.surroundings.run.retry,
                 max_throttled_seconds=self.surroundings.run.max_throttled_seconds,
             ),
             on_failure="continue" if isinstance(on_failure, FallbackOnFailure) else on_failure,
-            queues=call.queues,
+            queues=call.queues or call.turn is not None,
+            turn=call.turn,
             sends_call_key=call.sends_call_key,
             wants_context=call.wants_context,
             asks_person=call.asks_person,

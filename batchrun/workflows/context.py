@@ -36,6 +36,10 @@ class Context(Protocol):
         """Identifies what this call does: the same in all its attempts and after a crash, another one after `batchrun retry`."""
 
     @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody has cancelled the execution: what this call has begun elsewhere is to be ended. False when it only stops."""
+
+    @property
     def last_checkpoint(self) -> Any:
         """The last checkpoint of this node for this item, left by this call or one that did not end well; null: there is none."""
 
@@ -49,6 +53,14 @@ class Context(Protocol):
             InvalidValue: the value is not what JSON gives back: dicts with text keys, lists, text, numbers, booleans, null.
             NodeError: the call is over: it ran past its deadline, or has returned.
             ExecutionError: the value cannot be written.
+        """
+
+    def record(self, *, prompt: str | None = None, external_id: str | None = None) -> None:
+        """Say what is to be seen in the node's record, the last one said counts; it is seen even if the call fails later.
+
+        Args:
+            prompt: what was sent to a model.
+            external_id: what the service that does the work calls it.
         """
 
     def add_usage(self, *, input_tokens: int = 0, output_tokens: int = 0, cost: float = 0.0) -> None:

@@ -21,6 +21,14 @@ class NeedsDecision(BaseException):
         self.shown = shown
 
 
+class DecidedElsewhere(NeedsDecision):
+    """The same, for a person who decides at a service: the call is made again by a resume, and asks there what has come of it."""
+
+
+class StoppedAtRest(BaseException):
+    """Raised in a call that only waits while the execution stops: a resume goes on with its item. No `Exception`, as above."""
+
+
 class Rejected(NodeError):
     """A person has said no. No retry rule asks again: `batchrun retry` does."""
 

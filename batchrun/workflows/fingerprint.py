@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
+from batchrun.core.checks import NO_MEANING
 from batchrun.core.errors import InvalidValue
 from batchrun.core.job import NodeOptions, Workflow
 from batchrun.workflows.encoding import encode
@@ -18,11 +19,12 @@ from batchrun.workflows.plan import NodeFingerprint, Plan
 from batchrun.workflows.references import parse_reference
 from batchrun.workflows.templates import TemplateEngine, TemplateMistake, exact_expression, is_template
 
-# What a node calls may be given as text or as the function itself: the code it stands for counts in its place.
+# What a node calls, or answers with, may be given as text or as the object itself: what it stands for counts in its place.
 _WITHOUT_MEANING = {
     *("id", "call", "label", "retry", "cache", "dedupe", "batch", "timeout_seconds", "idempotent"),
     *("max_response_bytes", "max_bytes", "max_output_bytes", "allow_paths", "allow_hosts"),
-    *("placement", "workers", "parallelism"),
+    *("placement", "workers", "parallelism", "poll", "on_lost_submit"),
+    *("response_type", "record_prompt"),
 }
 
 
@@ -52,10 +54,11 @@ class Fingerprints:
 
     def node(self, options: NodeOptions, code: str, *, is_given_input: bool) -> NodeFingerprint:
         """The fingerprint of a node; `is_given_input` where its type hands it the input without being told to."""
+        meaningless = _WITHOUT_MEANING | {each.name for each in fields(options) if each.metadata.get(NO_MEANING)}
         said = {
             name: value
             for name, value in _said(options)
-            if name not in _WITHOUT_MEANING and not (callable(value) or isinstance(value, Workflow))
+            if name not in meaningless and not (callable(value) or isinstance(value, Workflow))
         }
         around = self._around(said, reads_input=is_given_input)
         return NodeFingerprint(options=_hash([options.type, _written(said), around]), code=_hash([code]))

@@ -39,6 +39,8 @@ class FunctionOptions:
         placement: where it is called: `auto`, `loop`, `thread` or `process`, as `in` of a node.
         dedupe: make one call for items that give the same arguments at the same time.
         max_output_bytes: the largest output, as JSON.
+        resource: the named service of the job whose limits its calls keep.
+        secrets: names of secrets of the job; the parameter `secrets` gets them, by name. They are not recorded.
     """
 
     name: str | None = None
@@ -49,6 +51,8 @@ class FunctionOptions:
     dedupe: bool = False
     placement: Placement = "auto"
     max_output_bytes: int | None = None
+    resource: str | None = None
+    secrets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         places, chosen = get_args(Placement), self.placement
@@ -207,6 +211,8 @@ def _changed(options: FunctionOptions, changes: Mapping[str, Any]) -> FunctionOp
             raise InvalidValue(f"there is no option {name!r}; {known_values(name, known, kind='options')}")
     retry = changes.get("retry")
     given = {**changes, "retry": _retry(retry)} if isinstance(retry, Mapping) else dict(changes)
+    if isinstance(given.get("secrets"), list):
+        given["secrets"] = tuple(given["secrets"])
     try:
         return replace(options, **given)
     except InvalidFields as error:

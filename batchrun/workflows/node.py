@@ -6,13 +6,15 @@ Built-in types live in `batchrun.nodes`; others are found through the `batchrun.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from batchrun.core.job import Resource, Workflow
+from batchrun.core.policies import Budget, Retry
+from batchrun.core.prices import Price
 from batchrun.workflows.scope import Scope
 
 if TYPE_CHECKING:
@@ -40,8 +42,11 @@ class NodeCall:
         wants_context: a `Context` is made for each call (`scope.context`).
         restore: makes an output from what its JSON text says; may raise. An output is only kept between runs if it comes back equal.
         identity: what besides its options makes this node what it is, such as the source of its function.
+        keeps_timeout: `call` keeps `timeout_seconds` itself.
         asks_person: `call` waits for a person (`batchrun.workflows.decisions`): it counts against no budget, and needs a journal.
         has_parts: `call` runs other plans: a `Parts` is made for each call (`scope.parts`). It waits.
+        turn: entered on the event loop around each call, which begins when that has been entered: waits for its turn, and calls
+            `scope.sending` when it has it, as with `queues`.
         lifespan: entered on the event loop before the first item, left after the last: connections live in here.
     """
 
@@ -53,10 +58,12 @@ class NodeCall:
     queues: bool = False
     sends_call_key: bool = False
     wants_context: bool = False
+    keeps_timeout: bool = False
     asks_person: bool = False
     has_parts: bool = False
     restore: Callable[[Any], Any] = lambda value: value
     identity: str = ""
+    turn: Callable[[Scope], AbstractAsyncContextManager[None]] | None = None
     lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None
 
 
@@ -68,8 +75,20 @@ class NodeCompiler(Protocol):
         """The keys of `inputs`."""
 
     @property
+    def run_retry(self) -> Retry:
+        """`run.retry` of the job, which holds where a node has no rules of its own."""
+
+    @property
     def folder(self) -> Path:
         """The folder of the job, from which relative paths start."""
+
+    @property
+    def prices(self) -> Mapping[str, Price]:
+        """What tokens of models cost, by the name of the model."""
+
+    @property
+    def budget(self) -> Budget:
+        """What the execution may spend."""
 
     def template(self, value: Any, *path: str | int) -> Render:
         """Compile a value in which every string may be a template.
@@ -79,8 +98,8 @@ class NodeCompiler(Protocol):
         Mistakes are reported as problems at `path`.
         """
 
-    def default_inputs(self, inputs: dict[str, Any]) -> None:
-        """What `inputs` is when the job file does not say."""
+    def default_inputs(self, inputs: dict[str, Any], at: tuple[str, ...] = ("inputs",)) -> None:
+        """What `inputs` is when the job file does not say; mistakes in it are reported at the path of each below `at`."""
 
     def constant(self, value: str, *path: str | int) -> str:
         """Render a template that may only refer to `vars`, once, before the first item."""
@@ -90,6 +109,9 @@ class NodeCompiler(Protocol):
 
     def credentials(self, value: Any, *path: str | int) -> Any:
         """Options with every template in them rendered once, before the first item; they may only refer to `vars` and `secrets`."""
+
+    def secrets(self, names: Sequence[str], *path: str | int) -> dict[str, str]:
+        """Secrets of the job, by name. Unknown ones are reported."""
 
     def branch(self, id: str, *path: str | int) -> None:
         """Name a node that only runs for items for which the output of this one is its id. Unknown ids are reported."""

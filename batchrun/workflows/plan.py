@@ -34,6 +34,7 @@ class Step:
         conditional: whether the node can be skipped at all.
         has_parts: whether its calls run other plans.
         restore: makes an output from what its JSON text says; may raise.
+        turn: entered around each call; null: they need not wait for their turn.
         is_cached: whether outputs come from the cache and go there.
         is_deduped: whether items with the same key share a call.
         asks_person: whether it waits for a person: it counts against no budget.
@@ -63,6 +64,7 @@ class Step:
     retry: RetryPolicy
     on_failure: str | DefaultOnFailure
     queues: bool
+    turn: Callable[[Scope], AbstractAsyncContextManager[None]] | None
     sends_call_key: bool
     wants_context: bool
     asks_person: bool

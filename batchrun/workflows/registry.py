@@ -10,10 +10,14 @@ from batchrun.core.errors import JobError
 from batchrun.core.job import NodeOptions
 
 _BUILT_IN = {
+    "chat": "batchrun.nodes.chat:ChatNode",
     "file": "batchrun.nodes.file:FileNode",
     "http": "batchrun.nodes.http:HttpNode",
     "approval": "batchrun.nodes.approval:ApprovalNode",
+    "flux": "batchrun.nodes.flux:FluxNode",
+    "nadoo": "batchrun.nodes.nadoo:NadooNode",
     "python": "batchrun.nodes.python:PythonNode",
+    "remote": "batchrun.nodes.remote:RemoteNode",
     "switch": "batchrun.nodes.switch:SwitchNode",
     "template": "batchrun.nodes.template:TemplateNode",
     "workflow": "batchrun.nodes.workflow:WorkflowNode",

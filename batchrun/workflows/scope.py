@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
+from batchrun.core.errors import Outage
 from batchrun.core.protocols import Slot
 from batchrun.workflows.context import Context
 from batchrun.workflows.parts import Parts
@@ -33,6 +34,12 @@ class Scope:
             run together have it in common: it is parked while all of them wait.
         sending: a node that queues for its turn calls this when its request is about to be sent; `in_doubt` says that the
             service may then have done work which must not be done twice.
+        outage: a node whose call is cut off at its deadline says here whether its service is out of order.
+        queued: a node that queues calls this when a later request of the same call waits for its turn, and what it returns when the
+            request is about to be sent: no clock runs between the two.
+        resting: a node that queues awaits in it what is no work of its own, such as the time until it asks again: when the execution
+            stops, that ends at once.
+        is_late: tells a node that queues, when its call is cancelled, whether its time is over: nobody comes back for it.
         parts: of a call that runs other plans.
         sharing: of a call that is made for several items, the part that this one has in it; for the engine alone.
     """
@@ -43,6 +50,10 @@ class Scope:
     cache_hit: bool = False
     slot: Slot = _Held()
     sending: Callable[..., None] = staticmethod(lambda *, in_doubt: None)  # noqa: ARG005
+    outage: Outage | None = None
+    queued: Callable[[], Callable[[], None]] = staticmethod(lambda: lambda: None)
+    resting: Callable[[], AbstractContextManager[None]] = staticmethod(nullcontext)
+    is_late: Callable[[], bool] = staticmethod(lambda: False)
     parts: Parts | None = None
     sharing: Any = None
 

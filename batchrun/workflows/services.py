@@ -60,6 +60,7 @@ def filled(value: Any, compiler: ExpressionCompiler, path: ValuePath) -> Any:
 def _filled_resource(resource: Resource, compiler: ExpressionCompiler, name: str) -> Resource:
     headers = filled(resource.headers, compiler, (name, "headers"))
     auth = filled(resource.auth, compiler, (name, "auth"))
-    if headers is resource.headers and auth is resource.auth:
-        return resource
-    return replace(resource, headers=headers, auth=auth)
+    proxy, tls = filled(resource.proxy, compiler, (name, "proxy")), filled(resource.tls, compiler, (name, "tls"))
+    new = {"headers": headers, "auth": auth, "proxy": proxy, "tls": tls}
+    changed = {key: value for key, value in new.items() if value is not getattr(resource, key)}
+    return replace(resource, **changed) if changed else resource

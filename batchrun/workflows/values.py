@@ -9,12 +9,19 @@ import dataclasses
 import math
 import operator
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
+from enum import Enum
+from pathlib import PurePath
 from typing import Any, TypeAlias
+from uuid import UUID
 
 from batchrun.core.errors import InvalidValue, known_values
 from batchrun.workflows.encoding import encode
-from batchrun.workflows.types import TypeSpec
+from batchrun.workflows.types import TypeSpec, decimal_of, field_name
+
+_DATE_CHARS = len("2026-11-01")
+_EXACT = Context(prec=80, traps=[InvalidOperation, Inexact])
 
 Check: TypeAlias = Callable[[Any], Any]
 """Gives the value back in plain form (dicts, lists, scalars). Null passes. Raises `InvalidValue`."""
@@ -33,13 +40,14 @@ def checker(spec: TypeSpec, name: str = "output") -> Check:
         batchrun.core.errors.InvalidValue: output.label must be string, got int: 3
     """
     if isinstance(spec, dict):
-        return _struct(name, {field: checker(inner, f"{name}.{field}") for field, inner in spec.items()})
+        fields = {field_name(key): checker(inner, f"{name}.{field_name(key)}") for key, inner in spec.items()}
+        return _struct(name, fields, frozenset(field_name(key) for key in spec if key != field_name(key)))
     if isinstance(spec, list):
         return _list(name, checker(spec[0], f"{name}[]"))
     return _scalar(name, spec)
 
 
-def _struct(name: str, fields: dict[str, Check]) -> Check:
+def _struct(name: str, fields: dict[str, Check], optional: frozenset[str]) -> Check:
     def check(value: Any) -> Any:
         if value is None:
             return None
@@ -47,7 +55,9 @@ def _struct(name: str, fields: dict[str, Check]) -> Check:
         if values is None:
             raise _mismatch(name, "an object with " + ", ".join(fields), value)
         if values.keys() != fields.keys():
-            raise _wrong_fields(name, fields, values)
+            if not (optional and values.keys() <= fields.keys() and fields.keys() - values.keys() <= optional):
+                raise _wrong_fields(name, fields, optional, values)
+            return {field: inner(values.get(field)) for field, inner in fields.items()}
         return {field: inner(values[field]) for field, inner in fields.items()}
 
     return check
@@ -65,7 +75,8 @@ def _list(name: str, inner: Check) -> Check:
 
 
 def _scalar(name: str, kind: str) -> Check:
-    convert = _CONVERTERS[kind]
+    digits = decimal_of(kind)
+    convert = _CONVERTERS[kind] if digits is None else _decimal(*digits)
 
     def check(value: Any) -> Any:
         if value is None:
@@ -96,8 +107,8 @@ def _mismatch(name: str, wanted: str, value: Any) -> InvalidValue:
     return InvalidValue(f"{name} must be {wanted}, got {type(value).__qualname__}: {shown[:80]}{'…' if len(shown) > 80 else ''}")
 
 
-def _wrong_fields(name: str, fields: Mapping[str, Any], values: Mapping[str, Any]) -> InvalidValue:
-    missing = [field for field in fields if field not in values]
+def _wrong_fields(name: str, fields: Mapping[str, Any], optional: frozenset[str], values: Mapping[str, Any]) -> InvalidValue:
+    missing = [field for field in fields if field not in values and field not in optional]
     if missing:
         return InvalidValue(f"{name}.{missing[0]} is missing; the type has {', '.join(fields)}")
     extra = next(str(field) for field in values if field not in fields)
@@ -105,11 +116,21 @@ def _wrong_fields(name: str, fields: Mapping[str, Any], values: Mapping[str, Any
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    if not value.isascii():
-        value.encode()  # lone surrogates have no UTF-8 form
-    return value
+    text = value if type(value) is str else _as_text(_content(value))
+    if not text.isascii():
+        text.encode()  # lone surrogates have no UTF-8 form
+    return text
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str | UUID | PurePath):
+        return str(value)
+    raise TypeError
+
+
+def _content(value: Any) -> Any:
+    """What the member of an enumeration stands for; other values as they are."""
+    return value.value if isinstance(value, Enum) else value
 
 
 def _bool(value: Any) -> bool:
@@ -143,7 +164,7 @@ def _integer(low: int, high: int) -> Check:
     def convert(value: Any) -> int:
         if isinstance(value, bool):
             raise TypeError
-        number = operator.index(value)
+        number = operator.index(_content(value))
         if not low <= number <= high:
             raise OverflowError
         return number
@@ -151,22 +172,53 @@ def _integer(low: int, high: int) -> Check:
     return convert
 
 
+def _decimal(precision: int, scale: int) -> Check:
+    def convert(value: Any) -> Decimal:
+        if isinstance(value, bool) or not isinstance(value, Decimal | int | float | str):
+            raise TypeError
+        try:
+            exact = Decimal(str(value)).quantize(Decimal(1).scaleb(-scale), context=_EXACT)
+        except DecimalException:
+            raise ValueError from None
+        if not exact.is_finite() or len(exact.as_tuple().digits) > precision:
+            raise ValueError
+        return exact
+
+    return convert
+
+
 def _date(value: Any) -> date:
+    if isinstance(value, str):
+        return date.fromisoformat(value)
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
     raise TypeError
 
 
 def _time(value: Any) -> time:
+    if isinstance(value, str):
+        value = time.fromisoformat(value)
     if isinstance(value, time) and value.tzinfo is None:
         return value
     raise TypeError
 
 
 def _timestamp(value: Any) -> datetime:
+    if isinstance(value, str):
+        if len(value) <= _DATE_CHARS:  # a day is no moment
+            raise ValueError
+        value = datetime.fromisoformat(value)
     if not isinstance(value, datetime):
         raise TypeError
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _duration(value: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return timedelta(seconds=value)
 
 
 _CONVERTERS: dict[str, Check] = {
@@ -176,6 +228,7 @@ _CONVERTERS: dict[str, Check] = {
     "date": _date,
     "time": _time,
     "timestamp": _timestamp,
+    "duration": _duration,
     "json": lambda value: encode(value).decode(),
     "float32": _float32,
     "float64": _float,

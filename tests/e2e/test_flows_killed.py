@@ -145,8 +145,10 @@ def test_a_killed_python_workflow_goes_on_at_the_call_it_had_come_to(project: Pr
 
 
 def test_a_killed_map_goes_on_with_the_elements_that_are_left(project: Project) -> None:
-    """Elements that were done are not done again, and their outputs stay in the order of the list."""
+    """Elements that were done are not done again, their outputs stay in order, and their node executions in the table."""
     work = killed_twice(project, MAPPED_JOB)
     check(work)
     for row in project.result.to_pylist():
         assert row["output"] == f"{row['size']} weighs {3 * row['size']}"
+        nodes = sorted((node["node_id"], node["occurrence"]) for node in row["node_executions"])
+        assert nodes == [("fetch", 0), ("judge", 0), ("parts", 0), *(("parts.weigh", number) for number in range(3))]

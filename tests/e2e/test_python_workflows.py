@@ -123,6 +123,56 @@ def test_a_retry_keeps_the_calls_that_completed() -> None:
     assert [judge["input"]] == before
 
 
+EDITED = """\
+import os
+
+import batchrun
+
+LOG = os.open("calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+def note(name, size):
+    os.write(LOG, f"{name} {size}\\n".encode())
+
+
+@batchrun.node
+async def fetch(size: int) -> int:
+    note("fetch", size)
+    return size + 1
+
+
+@batchrun.node(retry={"max_attempts": 1})
+async def weigh(size: int) -> int:
+    note("weigh", size)
+    return 10 // (size - 1)
+
+
+@batchrun.workflow
+async def flow(item: dict) -> int:
+    return await weigh(await fetch(item["size"]))
+"""
+
+
+def test_a_corrected_node_is_called_again_and_the_calls_before_it_are_not(project: Project) -> None:
+    """What a person does about a failure: read it, mend the function, and run the failed items again."""
+    project.write("edited.py", EDITED)
+    project.write("job.yaml", JOB.replace("tests.e2e.flows:flow", "edited:flow"))
+    assert project.batchrun("run", "job.yaml").code == 3
+    failed = project.batchrun("show", "latest", "--item", "0")
+    assert "ZeroDivisionError" in failed.out
+    project.write("edited.py", EDITED.replace("10 // (size - 1)", "10 // size"))
+    refused = project.batchrun("retry", "latest")
+    assert refused.code == 2
+    assert "node flow: its function or what it calls changed" in refused.err
+    retried = project.batchrun("retry", "latest", "--accept-changes")
+    assert retried.code == 0, retried.err
+    assert project.result["output"].to_pylist() == ["10", "10", "5", "3"] or project.result["output"].to_pylist() == [10, 10, 5, 3]
+    calls = (project.folder / "calls").read_text().splitlines()
+    assert sorted(calls) == sorted(
+        ["weigh 1", *(f"{name} {size}" for name, first in (("fetch", 0), ("weigh", 1)) for size in range(first, first + 4))]
+    )
+
+
 def test_a_call_can_have_a_name_and_a_fallback_of_its_own() -> None:
     """What runs in the place of a call that failed is recorded beside it."""
     moods.troubles["judge", 2] = LookupError("no judge")

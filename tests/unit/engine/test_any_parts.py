@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import batchrun
 from batchrun.core.executions import Stop
-from batchrun.core.items import KeptNode, RestoredItem
+from batchrun.core.items import ItemResult, KeptNode, RestoredItem
 from batchrun.core.job import Run
 from batchrun.core.policies import Backoff, Match, Retry, RetryRule
+from batchrun.nodes.python import PythonNode
 from batchrun.testing.rows import ListJournal, RowRun
 from batchrun.workflows.functions import node, workflow
 from tests.unit.engine.flow_runs import flow, rows
@@ -119,19 +120,34 @@ class Program:
         return await called(n=n, path=path)
 
 
-def told(results: Any) -> list[Any]:
-    return [(result.status, result.output) for result in results]
+def slow() -> PythonNode:
+    """A node after the flow: items are stopped in it when the flow has ended."""
+
+    async def wait(_output: Any, n: int) -> int:
+        await asyncio.sleep(2)
+        return n
+
+    return PythonNode(id="slow", call=wait, inputs={"_output": "{{ nodes.flow.output }}", "n": "{{ item.n }}"})
+
+
+def told(result: ItemResult, names: list[tuple[str, str]]) -> Any:
+    """What it gave, and its node executions, in no order: those that ran together may end in any."""
+    nodes = Counter((names[-1 - each[0]][0] if each[0] < 0 else each[0], each[1], each[6]) for each in result.nodes)
+    # How far other calls had come when one failed depends on when it did.
+    return result.status, result.output, None if any(each[1] == "failed" for each in result.nodes) else nodes
 
 
 @given(tree=trees(), at=st.floats(0, 8))
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 def test_an_interruption_of_any_tree_of_calls_changes_nothing(tree: Any, at: float) -> None:
-    """Each item ends once; what had ended when the execution was stopped is not called again; outputs are those of an undisturbed run."""
-    whole = RowRun(nodes=[Program(tree).node()], run=RUN).results_virtually(rows(ITEMS))
+    """Each item ends once, what had ended is not called again, and outputs and node executions are those of an undisturbed run."""
+    names: list[list[tuple[str, str]]] = [[], [], []]
+    whole = RowRun(nodes=[Program(tree).node(), slow()], run=RUN, part_names=names[0]).results_virtually(rows(ITEMS))
     assert [result.item.ordinal for result in whole] == list(range(ITEMS))
     journal, before = ListJournal(), Program(tree)
     stopped = RowRun(
-        nodes=[before.node()],
+        nodes=[before.node(), slow()],
+        part_names=names[1],
         run=RUN,
         journal=journal,
         on_start=lambda dispatcher: asyncio.get_running_loop().call_later(at, dispatcher.stop, Stop("user", "enough")) and None,
@@ -144,10 +160,12 @@ def test_an_interruption_of_any_tree_of_calls_changes_nothing(tree: Any, at: flo
         nodes[entry.node_id] = entry
     restored = {n: RestoredItem(1, 0, tuple(nodes.values()), {}) for n, nodes in kept.items() if stopped[n].status == "cancelled"}
     after = Program(tree)
-    resumed = RowRun(nodes=[after.node()], run=RUN, restored=restored, journal=ListJournal()).results_virtually(rows(ITEMS))
+    resumed = RowRun(
+        nodes=[after.node(), slow()], run=RUN, restored=restored, journal=ListJournal(), part_names=names[2]
+    ).results_virtually(rows(ITEMS))
     for n in range(ITEMS):
         if stopped[n].status == "cancelled":
-            assert told([resumed[n]]) == told([whole[n]])
+            assert told(resumed[n], names[2]) == told(whole[n], names[0])
             assert not {each for each in before.ended if each.startswith(str(n))} & after.calls.keys()
         else:
-            assert told([stopped[n]]) == told([whole[n]])
+            assert told(stopped[n], names[1]) == told(whole[n], names[0])

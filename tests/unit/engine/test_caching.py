@@ -69,11 +69,11 @@ def test_null_is_an_output_and_a_failure_is_none(runs: Runs, is_async: bool) -> 
     row_run = RowRun(nodes=[node("nothing", nothing.function(is_async=is_async), inputs=N, cache=True)])
     assert runs.hits(row_run, ROWS) == [False] * 5
     assert runs.hits(row_run, ROWS) == [True] * 5
-    assert nothing.calls == [0, 1, 2, 3, 4]
+    assert sorted(nothing.calls) == [0, 1, 2, 3, 4]
     failing = RowRun(nodes=[node("bad", bad.function(is_async=is_async), inputs=N, cache=True)], run=ONCE)
     assert runs.hits(failing, ROWS) == [False] * 5
     assert runs.hits(failing, ROWS) == [False, True, True, True, True]
-    assert bad.calls == [0, 1, 2, 3, 4, 0]
+    assert sorted(bad.calls) == [0, 0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("is_async", [False, True])

@@ -55,7 +55,7 @@ async def test_the_next_attempt_finds_the_last_checkpoint(is_async: bool, has_jo
     await RowRun(nodes=[node("asks", waiting if is_async else sync, inputs=N, retry=SOON)], journal=journal).results(ROWS)
     assert seen == [None, {"run": 1}, {"run": 1}]
     if journal is not None:
-        assert journal.entries == [KeptNode(0, 0, 1, "asks", checkpoint=b'{"run":1}')]
+        assert [each._replace(code="") for each in journal.entries] == [KeptNode(0, 0, 1, "asks", checkpoint=b'{"run":1}')]
 
 
 async def test_a_checkpoint_is_found_by_a_later_run(is_async: bool) -> None:
@@ -75,7 +75,7 @@ async def test_a_checkpoint_is_found_by_a_later_run(is_async: bool) -> None:
 
     nodes = [node("asks", fails_async if is_async else fails, inputs=N, retry=Retry(max_attempts=2, backoff=SOON.backoff))]
     await RowRun(nodes=nodes, journal=journal).results(ROWS)
-    assert journal.entries[-1] == KeptNode(0, 0, 2, "asks", node_attempts=1, checkpoint=b'"id-7"')
+    assert journal.entries[-1]._replace(code="") == KeptNode(0, 0, 2, "asks", node_attempts=1, checkpoint=b'"id-7"')
     later = asking(lambda _n, context: seen.append((context.last_checkpoint, context.attempt)), is_async=is_async)
     await RowRun(nodes=[later], restored=journal.restored()).results(ROWS)
     await RowRun(nodes=[later], restored=journal.restored(), stale=frozenset(["asks"])).results(ROWS)

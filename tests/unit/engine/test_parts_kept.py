@@ -156,9 +156,9 @@ def test_other_values_in_the_same_process_are_refused_too() -> None:
     assert len(started) == 2
 
 
-@pytest.mark.parametrize("stale", [{"sub"}, {"before"}])
-def test_an_edit_throws_parts_away(stale: set[str]) -> None:
-    """Of the node whose parts they are, or of one before it."""
+@pytest.mark.parametrize(("stale", "calls"), [({"sub"}, {"second": 1}), ({"before"}, {"before": 1, "first": 1, "second": 1})])
+def test_an_edit_of_a_node_before_throws_parts_away(stale: set[str], calls: dict[str, int]) -> None:
+    """But an edit of the node whose parts they are leaves those that were not edited themselves."""
     before = flow(lambda n: called("before", n), "before")
     parts = (flow(first.function, "first"), PythonNode(id="second", call=second.function, inputs={"n": "{{ nodes.first.output }}"}))
     nested = replace(sub(*parts, retry=ONCE), inputs={"n": "{{ nodes.before.output }}"})
@@ -167,13 +167,53 @@ def test_an_edit_throws_parts_away(stale: set[str]) -> None:
     ran(before, nested, journal=journal, run=Run(retry=Retry(max_attempts=1)))
     BROKEN.clear()
     CALLS.clear()
-    kept = restored(journal)
-    (result,) = ran(before, nested, journal=ListJournal(), restored=kept)
-    assert CALLS == {"second": 1}
-    CALLS.clear()
-    (result,) = ran(before, nested, journal=ListJournal(), restored=kept, stale=frozenset(stale))
+    (result,) = ran(before, nested, journal=ListJournal(), restored=restored(journal), stale=frozenset(stale))
     assert given(result) == 11
-    assert CALLS["first"] == 1
+    assert calls == CALLS
+
+
+@node(name="second", retry=ONCE)
+async def mended(n: int) -> int:
+    return int(called("second", n + 100))
+
+
+async def other(n: int) -> int:
+    return int(called("other", n + 1000))
+
+
+def two_calls(head: Any, tail: Any, more: int = 0) -> Any:
+    @workflow
+    async def run(n: int) -> int:
+        return int(await third(await tail(await head(n) + more)))
+
+    return flow(run)
+
+
+@node(retry=ONCE)
+async def third(n: int) -> int:
+    return int(called("third", n + 10_000))
+
+
+@pytest.mark.parametrize(
+    ("edited", "calls", "output"),
+    [
+        (two_calls(first, second), {"third": 1}, 10_011),
+        (two_calls(first, mended), {"second": 1, "third": 1}, 10_101),
+        (two_calls(node(name="first")(other), second), {"other": 1, "second": 1, "third": 1}, 11_010),
+        (two_calls(first, second, 5), {"second": 1, "third": 1}, 10_016),
+    ],
+    ids=["the same", "its second node", "its first node", "what it does between"],
+)
+def test_after_an_edit_a_python_workflow_keeps_the_calls_before_it(edited: Any, calls: dict[str, int], output: int) -> None:
+    """Calls that are not what they were, or have other arguments, are made again, and nothing is refused."""
+    journal = ListJournal()
+    BROKEN.add("third")
+    ran(two_calls(first, second), journal=journal)
+    BROKEN.clear()
+    CALLS.clear()
+    (result,) = ran(edited, journal=ListJournal(), restored=restored(journal), stale=frozenset({"flow"}))
+    assert given(result) == output
+    assert calls == CALLS
 
 
 def test_elements_of_a_mapped_workflow_that_ended_are_kept() -> None:

@@ -76,6 +76,7 @@ def again(parts, depth):
     return again(parts, depth - 1) if depth else parts
 
 
+@functools.cache
 def unused():
     return 1
 
