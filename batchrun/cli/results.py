@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
 
 from batchrun.cli.folders import execution_folder
 from batchrun.core.errors import JobError
+from batchrun.core.output import Export
 
 if TYPE_CHECKING:
     import polars as pl
+
+Format: TypeAlias = Literal["csv", "ndjson", "arrow", "parquet"]
 
 _CELL_CHARS = 60
 _NOT_SHOWN = {"started_at", "completed_at", "reused_from", "node_executions"}
@@ -23,7 +27,14 @@ _NOT_SHOWN = {"started_at", "completed_at", "reused_from", "node_executions"}
 @click.option("--head", type=click.IntRange(min=0), default=10, show_default=True, help="Rows to show.")
 @click.option("--filter", "filter_", metavar="SQL", help="SQL expression over the result's columns: \"error.type = 'Timeout'\".")
 @click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines, with all columns.")
-@click.option("--export", "formats", type=click.Choice(["csv", "ndjson", "arrow"]), multiple=True, help="Write all rows to a file instead.")
+@click.option("--with-source", is_flag=True, help="Have the columns of each item's row in the dataset at the end.")
+@click.option(
+    "--export", "formats", type=click.Choice(["csv", "ndjson", "arrow", "parquet"]), multiple=True, help="Write the rows to a file."
+)
+@click.option(
+    "--partition-by", "by", metavar="COLUMN", multiple=True, help="Of --export parquet: name folders by the values of this column."
+)
+@click.option("--escape-formulas", is_flag=True, help="Of --export csv: keep spreadsheets from taking texts for formulas.")
 @click.option("--to", "target", type=click.Path(path_type=Path, file_okay=False), help="Folder for exports; default: the execution's.")
 def command(  # noqa: PLR0913 - one parameter per option
     execution: str,
@@ -32,30 +43,58 @@ def command(  # noqa: PLR0913 - one parameter per option
     head: int,
     filter_: str | None,
     as_json: bool,
-    formats: tuple[Literal["csv", "ndjson", "arrow"], ...],
+    with_source: bool,
+    formats: tuple[Format, ...],
+    by: tuple[str, ...],
+    escape_formulas: bool,
     target: Path | None,
 ) -> None:
     """Show, filter or export the result of EXECUTION: an id, the beginning of one, a folder, or "latest" (default)."""
     from polars.exceptions import PolarsError
 
-    from batchrun.results import export_results, query_results, result_lines
+    from batchrun.results import Rows, export_results, result_lines
+    from batchrun.results.reader import matching
 
     folder = execution_folder(execution, runs)
-    if formats:
+    exports = _exports(formats, by, escape_formulas=escape_formulas)
+    if with_source:
+        from batchrun.execution import Record
+        from batchrun.execution.sourced import rows_with_source
+
+        rows = rows_with_source(Record.read(folder))
+    else:
+        rows = Rows.of(folder)
+    if exports:
         if target is not None:
             _make(target)
-        for path in export_results(folder, formats, target, filter_):
+        for path in export_results(folder, exports, target, filter_, rows):
             click.echo(path)
         return
     if as_json:
-        for line in result_lines(folder, filter_, head):
+        for line in result_lines(folder, filter_, head, rows):
             click.echo(line)
         return
     try:
-        frame = query_results(folder, filter_).head(head).collect()
+        frame = (rows.frame if filter_ is None else matching(rows.frame, filter_)).head(head).collect()
     except PolarsError as error:  # the schema allows the filter, but the values do not
         raise JobError([f"filter {filter_!r} cannot be used: {str(error).partition(chr(10))[0]}"]) from None
     click.echo(_table(frame))
+
+
+def _exports(formats: Sequence[Format], by: tuple[str, ...], *, escape_formulas: bool) -> list[Export]:
+    for option, is_given, fitting in (("--partition-by", bool(by), "parquet"), ("--escape-formulas", escape_formulas, "csv")):
+        if is_given and fitting not in formats:
+            raise click.UsageError(f"{option} belongs to --export {fitting}")
+    if "parquet" in formats and not by:
+        raise click.UsageError("--export parquet needs --partition-by COLUMN; results.parquet is there anyway")
+    return [
+        Export(
+            type=name,
+            partition_by=by if name == "parquet" else (),
+            escape_formulas=escape_formulas and name == "csv",
+        )
+        for name in dict.fromkeys(formats)
+    ]
 
 
 def _make(folder: Path) -> None:

@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchrun.core.errors import BatchrunError
-from batchrun.core.items import DONE_STATUSES, ItemResult, KeptNode, RestoredItem, shown_id
+from batchrun.core.items import DONE_STATUSES, ItemResult, KeptNode, RestoredItem, Told, shown_id
 from batchrun.results.columns import ResultColumns
-from batchrun.results.exports import flat_column, json_lines
+from batchrun.results.exports import json_lines
+from batchrun.results.flat import nested
+from batchrun.results.flat_values import flat_column
 from batchrun.results.reader import RESULT_FILE, open_results
 from batchrun.results.recovery import Recovered
 from batchrun.results.schema import NODE_EXECUTION, RESULT_COLUMNS, ResultLayout
@@ -170,7 +172,7 @@ def _row(file: pq.ParquetFile, position: int) -> pa.RecordBatch:
 
 
 def _plain(row: pa.RecordBatch) -> dict[str, Any]:
-    (line,) = json_lines(row)
+    (line,) = json_lines(nested(row))
     plain: dict[str, Any] = json.loads(line)  # not orjson, which refuses half characters and shortens large integers
     return plain
 
@@ -232,6 +234,8 @@ def _node(node: KeptNode) -> dict[str, Any]:
             "error": error._asdict() if error is not None else None,
             "call_key": call_key,
             "usage": usage._asdict() if usage is not None else None,
+            "prompt": usage.prompt if isinstance(usage, Told) else None,
+            "external_id": usage.external_id if isinstance(usage, Told) else None,
             "cache_hit": any(node.record[10:]),
         }
     return {**dict.fromkeys(field.name for field in NODE_EXECUTION), "node_id": shown_id(node.node_id), "occurrence": 0, **told}

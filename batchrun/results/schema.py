@@ -7,7 +7,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from batchrun.workflows.types import TypeSpec
+from batchrun.workflows.types import TypeSpec, decimal_of, field_name
 
 JSON_MARK = {b"batchrun.encoding": b"json"}
 """Field metadata of plain string columns that hold JSON text."""
@@ -68,6 +68,7 @@ _SCALARS = {
     "date": pa.date32(),
     "time": pa.time64("us"),
     "timestamp": TIMESTAMP,
+    "duration": pa.duration("us"),
     "json": pa.string(),
     "int8": pa.int8(),
     "int16": pa.int16(),
@@ -93,6 +94,7 @@ class ResultLayout:
         output_type: type of the `output` column; null: JSON text.
         node_executions: `full`: with inputs and outputs; `summary`: without them; `none`: no node records. Failed rows
             are always full.
+        flatten: the file has a column for each field of the output, a struct, in the place of `output`.
     """
 
     window_schema: pa.Schema
@@ -100,6 +102,7 @@ class ResultLayout:
     output_type: TypeSpec | None = None
     node_executions: Literal["full", "summary", "none"] = "full"
     parts: list[tuple[str, str]] = field(default_factory=list)
+    flatten: bool = False
 
     @property
     def schema(self) -> pa.Schema:
@@ -128,9 +131,12 @@ def arrow_field(name: str, spec: TypeSpec) -> pa.Field:
         StructType(struct<label: string, scores: list<item: double>>)
     """
     if isinstance(spec, dict):
-        return pa.field(name, pa.struct([arrow_field(key, inner) for key, inner in spec.items()]))
+        return pa.field(name, pa.struct([arrow_field(field_name(key), inner) for key, inner in spec.items()]))
     if isinstance(spec, list):
         return pa.field(name, pa.list_(arrow_field("item", spec[0])))
+    digits = decimal_of(spec)
+    if digits is not None:
+        return pa.field(name, pa.decimal128(*digits))
     return pa.field(name, _SCALARS[spec], metadata=JSON_MARK if spec == "json" else None)
 
 

@@ -18,6 +18,7 @@ from batchrun.core.items import ItemResult, KeptNode
 from batchrun.results.columns import ResultColumns
 from batchrun.results.commits import Checkpoint, GroupCommit
 from batchrun.results.files import discard, explained, hidden, publish, unwritable
+from batchrun.results.flat import flat_schema, flattened, is_of_output
 from batchrun.results.journal import Journal
 from batchrun.results.parquet import RowGroups
 from batchrun.results.reader import RESULT_FILE
@@ -71,14 +72,17 @@ class ResultWriter:
         self._tally = Tally(layout.nodes)
         self._columns = ResultColumns(layout, self._tally)
         self._temporary = hidden(self._path)
-        flat = [field.name for field in self._columns.schema if field.name != "output" and not pa.types.is_nested(field.type)]
+        schema = flat_schema(layout.schema) if layout.flatten else layout.schema
+        flat = [field.name for field in schema if not is_of_output(field) and not pa.types.is_nested(field.type)]
         repeating = [*_REPEATING, *(name for name in layout.kept if name in flat)]
         try:
-            self._file = RowGroups(self._temporary, self._columns.schema, use_dictionary=repeating, write_statistics=flat)
+            self._file = RowGroups(self._temporary, schema, use_dictionary=repeating, write_statistics=flat)
         except OSError as error:
             discard(self._temporary)
             raise unwritable(self._path, error) from error
-        self._reorder = Reorder(self._batch, self._file.append, folder, buffer_bytes)
+        append = self._file.append
+        emit = append if not layout.flatten else lambda batch: append(flattened(batch, schema))
+        self._reorder = Reorder(self._batch, emit, folder, buffer_bytes)
         self._commits = GroupCommit(journal, spent)
         self._is_durable = journal is not None
         self._recovered = recovered
