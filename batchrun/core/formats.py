@@ -1,4 +1,4 @@
-"""How the files of a dataset are written, and which part of its rows is read: two mappings of the job file."""
+"""How the files of a dataset are written or listed, and which part of its rows is read: mappings of the job file."""
 
 from __future__ import annotations
 
@@ -43,3 +43,15 @@ class CsvFormat:
         characters = {"delimiter": self.delimiter, "quote": self.quote}
         wrong = {name: value for name, value in characters.items() if value is not None and len(value.encode()) != 1}
         refuse(*(problem(name, f"must be one ASCII character, got {value!r}") for name, value in wrong.items()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesFormat:
+    """Which files of a folder become items, when `dataset.format` is `files`."""
+
+    include: tuple[str, ...] = ()
+    """Patterns, such as `*.pdf` or `invoices/**/*.xml`; one without a slash is that of a name, in any folder. None: all files."""
+    hidden: bool = False
+    """Also the files whose name, or whose folder's name, starts with a dot."""
+    digests: bool = False
+    """Read all files before the first item, and tell by their bytes whether one has changed; else by size and time."""

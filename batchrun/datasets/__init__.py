@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from batchrun.datasets.delta import is_delta, table_version
 from batchrun.datasets.discover import DataFile
 from batchrun.datasets.frames import ONE_VALUE, frame_of_values, spool_frame
 from batchrun.datasets.loaded import Loaded
@@ -23,8 +24,10 @@ __all__ = [
     "frame_of",
     "frame_of_values",
     "head",
+    "is_delta",
     "object_of",
     "open_source",
     "snapshot",
     "spool_frame",
+    "table_version",
 ]

@@ -12,9 +12,10 @@ import pyarrow.ipc
 
 from batchrun.datasets.csv_rows import BadRow
 from batchrun.datasets.discover import DataFile, bad_path
-from batchrun.datasets.parquet import ParquetTable, refuse_differences
+from batchrun.datasets.parquet import ParquetTable
 from batchrun.datasets.schema import plain_schema
 from batchrun.datasets.spool import ParquetSink
+from batchrun.datasets.unions import SchemaMode, common_schema
 
 _EXAMPLES = 5
 _HELD_ROWS = 1_000
@@ -92,26 +93,29 @@ def copies(
 
 def arrow_batches(file: DataFile) -> Batches:
     """The batches of an Arrow IPC file or stream."""
-    with pa.OSFile(str(file.path)) as raw:
+    with _raw(file) as raw:
         reader = _open(raw)
         yield from reader if isinstance(reader, pa.RecordBatchReader) else map(reader.get_batch, range(reader.num_record_batches))
 
 
-def inspect_arrow(files: Sequence[DataFile]) -> pa.Schema:
+def inspect_arrow(files: Sequence[DataFile], mode: SchemaMode) -> pa.Schema:
     """The columns of Arrow IPC files.
 
     Raises:
-        JobError: a file is not Arrow IPC, or its columns are not those of the first file.
+        JobError: a file is not Arrow IPC, or its columns do not go together with those of the others.
     """
     schemas = []
     for file in files:
         try:
-            with pa.OSFile(str(file.path)) as raw:
+            with _raw(file) as raw:
                 schemas.append(plain_schema(_open(raw).schema))
         except (OSError, pa.ArrowException) as error:
             raise bad_path(f"{file.path} is not a readable Arrow file or stream, or is cut off: {error}") from error
-    refuse_differences(files, schemas)
-    return schemas[0]
+    return common_schema(files, schemas, mode)
+
+
+def _raw(file: DataFile) -> pa.NativeFile:
+    return pa.OSFile(str(file.path)) if isinstance(file.path, Path) else pa.PythonFile(file.open(), mode="r")
 
 
 def _open(raw: pa.NativeFile) -> pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader:

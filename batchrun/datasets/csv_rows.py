@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, Literal, NamedTuple, TextIO
 
@@ -15,6 +15,7 @@ from batchrun.core.formats import CsvFormat
 from batchrun.datasets.discover import DataFile, bad_path
 from batchrun.datasets.schema import dtype_name, from_text, guess_type
 from batchrun.datasets.text import MAX_LINE_CHARS, has_marks, open_text, reading, show_marks
+from batchrun.datasets.unions import HINT, SchemaMode
 
 _CHUNK_ROWS = 8_192
 _CHUNK_CHARS = 4 * 2**20
@@ -79,14 +80,22 @@ class CsvReader:
     Attributes:
         types: the type of each column.
         declared: the columns whose type the job gives.
+        columns: those of each file, by its relative path, when they differ; in all others they are null.
     """
 
     form: CsvFormat
     types: Mapping[str, pl.DataType]
     declared: frozenset[str] = frozenset()
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def frames(self, file: DataFile, reject: Callable[[BadRow], None]) -> Iterator[pl.DataFrame]:
         """The good rows of a file, typed, some thousand at a time; the others go to `reject`, in order."""
+        if file.relative in self.columns:
+            own = {name: self.types[name] for name in self.columns[file.relative]}
+            others = [pl.lit(None, dtype).alias(name) for name, dtype in self.types.items() if name not in own]
+            for frame in replace(self, types=own, columns={}).frames(file, reject):
+                yield frame.with_columns(others).select(*self.types)
+            return
         for chunk in reading(file, self._chunks(file)):
             text, records = self._split(chunk)
             typed = text.select(from_text(name, dtype) for name, dtype in self.types.items())
@@ -171,7 +180,7 @@ class CsvReader:
         return f'column "{name}" looked like {kind} at first, got "{cell[:80]}"; if that is right, set dataset.schema: {{{name}: string}}'
 
 
-def csv_reader(files: Sequence[DataFile], form: CsvFormat, declared: Mapping[str, pl.DataType]) -> CsvReader:
+def csv_reader(files: Sequence[DataFile], form: CsvFormat, declared: Mapping[str, pl.DataType], mode: SchemaMode) -> CsvReader:
     """The reader of CSV files: the columns by their headers, the types by their first rows where they are not declared.
 
     Raises:
@@ -179,13 +188,20 @@ def csv_reader(files: Sequence[DataFile], form: CsvFormat, declared: Mapping[str
         LookupError: there is no such encoding.
     """
     codecs.lookup(form.encoding)
-    names = _header(files[0], form)
-    for file in files[1:]:
-        if (other := _header(file, form)) != names:
-            raise bad_path(f"the files do not have the same header: {files[0].relative} has {names}, {file.relative} has {other}")
-    as_text = CsvReader(form=form, types=dict.fromkeys(names, pl.String()))
+    headers = {file.relative: _header(file, form) for file in files}
+    names = headers[files[0].relative]
+    other = next((file for file in files if headers[file.relative] != names), None)
+    if mode == "same" and other is not None:
+        differ = f"{files[0].relative} has {names}, {other.relative} has {headers[other.relative]}"
+        raise bad_path(f"the files do not have the same header: {differ}; {HINT}")
+    names = list(dict.fromkeys(chain.from_iterable(headers.values())))
+    columns = headers if other is not None else {}
+    as_text = CsvReader(form=form, types=dict.fromkeys(names, pl.String()), columns=columns)
     frames = chain.from_iterable(as_text.frames(file, lambda _: None) for file in files)
-    cells = pl.concat([pl.DataFrame(schema=as_text.types), *islice(frames, _SAMPLE_CHUNKS)])
+    # The first rows of each header, so that no column is without a type because its files come late.
+    firsts = {tuple(header): file for file in reversed(files) if (header := columns.get(file.relative))}
+    some = chain.from_iterable(islice(as_text.frames(file, lambda _: None), 1) for file in firsts.values())
+    cells = pl.concat([pl.DataFrame(schema=as_text.types), *islice(frames, _SAMPLE_CHUNKS), *some])
     types = {name: declared.get(name) or guess_type(cells[name]) for name in names}
     return replace(as_text, types=types, declared=frozenset(declared))
 

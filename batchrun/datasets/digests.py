@@ -18,9 +18,15 @@ _DIGEST_BYTES = 16
 def digests_of(files: Sequence[DataFile]) -> tuple[str, ...]:
     """A digest of the bytes of each file. All files, and the parts of large ones, are read in parallel.
 
+    Files whose digest is known already are not read.
+
     Raises:
         JobError: a file cannot be read, or is not of the size that was found.
     """
+    unread = [file for file in files if file.digest is None]
+    if len(unread) < len(files):
+        read = iter(digests_of(unread))
+        return tuple(file.digest if file.digest is not None else next(read) for file in files)
     starts = [list(range(0, max(file.size_bytes, 1), _PIECE_BYTES)) for file in files]
     pieces = [(file, start) for file, some in zip(files, starts, strict=True) for start in some]
     with ThreadPoolExecutor() as threads:
@@ -50,9 +56,9 @@ def _piece(file: DataFile, start: int) -> bytes:
     buffer = memoryview(bytearray(_READ_BYTES))
     read = 0
     try:
-        with file.path.open("rb", buffering=0) as raw:
+        with file.open() as raw:
             raw.seek(start)
-            while left > 0 and (count := raw.readinto(buffer[: min(left, _READ_BYTES)])):
+            while left > 0 and (count := raw.readinto(buffer[: min(left, _READ_BYTES)])):  # type: ignore[attr-defined]
                 digest.update(buffer[:count])
                 read += count
                 left -= count

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 from urllib.parse import unquote
 
 from batchrun.core.errors import JobError, Problem, known_values
 from batchrun.core.job import Dataset
+from batchrun.datasets.objects import ObjectPath, find_objects, is_address
 
 _SUFFIXES = {
     "parquet": (".parquet", ".pq"),
@@ -22,14 +24,29 @@ _FORMATS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in s
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".xz": "xz"}
 """Suffixes of compressed text files."""
 
+Place: TypeAlias = Path | ObjectPath
+"""Where a file is: on this machine, or in an object store."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFile:
-    """One file; `relative` is its path from the dataset's folder, with forward slashes."""
+    """One file, or one object of an object store.
 
-    path: Path
+    Attributes:
+        path: where it is.
+        relative: its path from the dataset's folder, with forward slashes.
+        size_bytes: its size.
+        digest: identifies its content, where that is known without reading it.
+    """
+
+    path: Place
     relative: str
     size_bytes: int
+    digest: str | None = None
+
+    def open(self) -> BinaryIO:
+        """Its bytes, from any position."""
+        return self.path.open("rb") if isinstance(self.path, Path) else self.path.open()
 
     @property
     def partition(self) -> dict[str, str | None]:
@@ -55,8 +72,8 @@ def find_files(dataset: Dataset, folder: Path) -> Found:
     """
     if dataset.path is None:
         raise bad_path(f"{dataset.label} is a name: its files are those of one of its versions")
-    if "://" in dataset.path:
-        raise bad_path(f"{dataset.path} is an address; give the path of a local file or folder")
+    if is_address(dataset.path):
+        return _find_objects(dataset, dataset.path)
     path = Path(dataset.path).expanduser()
     base = target = folder / path
     if target.is_file():
@@ -68,19 +85,38 @@ def find_files(dataset: Dataset, folder: Path) -> Found:
         names = list(_matches(base, str(Path(*path.parts[patterns[0] :]))))
     else:
         raise _missing(target)
-    kind, chosen = _of_one_format(sorted(names), dataset.format, target)
-    return kind, tuple(_data_file(base / name, name) for name in chosen)
+    kind, chosen = _of_one_format(sorted(names), dataset.format, target, is_file=target.is_file())
+    return kind, tuple(_data_file(base / name, name, kind) for name in chosen)
 
 
-def _data_file(path: Path, relative: str) -> DataFile:
+def _find_objects(dataset: Dataset, url: str) -> Found:
+    base, found = find_objects(url)
+    objects = dict(found)
+    is_single = len(found) == 1 and found[0][1].url == url
+    kind, chosen = _of_one_format(list(objects), dataset.format, url, is_file=is_single)
+    for name in chosen:
+        _refuse_empty(f"{base}/{name}", objects[name].size_bytes, kind)
+    return kind, tuple(_object_file(objects[name], name) for name in chosen)
+
+
+def _object_file(place: ObjectPath, relative: str) -> DataFile:
+    digest = hashlib.blake2b(f"{place.size_bytes}:{place.etag}".encode(), digest_size=16).hexdigest()
+    return DataFile(path=place, relative=relative, size_bytes=place.size_bytes, digest=digest)
+
+
+def _data_file(path: Path, relative: str, kind: str) -> DataFile:
     try:
         with path.open("rb") as file:
             size_bytes = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise bad_path(f"{path} cannot be read: {error.strerror}") from error
-    if size_bytes == 0:
-        raise bad_path(f"{path} is empty (0 bytes); a file without rows still has a header")
+    _refuse_empty(path, size_bytes, kind)
     return DataFile(path=path, relative=relative, size_bytes=size_bytes)
+
+
+def _refuse_empty(place: Path | str, size_bytes: int, kind: str) -> None:
+    if size_bytes == 0 and kind != "ndjson":
+        raise bad_path(f"{place} is empty (0 bytes); a file without rows still has a header")
 
 
 def _format_of(name: str) -> str | None:
@@ -112,13 +148,13 @@ def _matches(base: Path, pattern: str) -> set[str]:
     return found
 
 
-def _of_one_format(names: list[str], wanted: str | None, target: Path) -> tuple[str, list[str]]:
+def _of_one_format(names: list[str], wanted: str | None, target: object, *, is_file: bool) -> tuple[str, list[str]]:
     by_format: dict[str | None, list[str]] = {}
     for name in names:
         by_format.setdefault(_format_of(name), []).append(name)
     unknown = by_format.pop(None, [])
     if wanted is not None:
-        chosen = names if target.is_file() else by_format.get(wanted) or unknown
+        chosen = names if is_file else by_format.get(wanted) or unknown
         by_format = {wanted: chosen} if chosen else {}
     if not by_format:
         looked_for = ", ".join(_SUFFIXES[wanted] if wanted else _FORMATS)

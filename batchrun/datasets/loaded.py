@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 import polars as pl
@@ -14,12 +14,14 @@ import pyarrow as pa
 from batchrun.core.errors import ExecutionError
 from batchrun.core.items import Item
 from batchrun.datasets.parquet import ReadFailed
+from batchrun.datasets.row_digests import row_digests
 from batchrun.datasets.scan import INDEX, Scan, Slab
 from batchrun.datasets.schema import to_batch
 from batchrun.datasets.selection import Block
 
 _LIST_ITEMS = 2_048
 _LIST_BYTES = 4 * 2**20
+_REST_ROWS = 131_072
 
 _ORDINAL = "__batchrun_ordinal"
 
@@ -85,7 +87,9 @@ class Loaded:
             ExecutionError: a file is damaged, or an expression fails on a value.
         """
         for frame in self._frames(left, list(dict.fromkeys(self._copied()))):
-            yield frame[_ORDINAL].to_arrow(), self._copies(frame)
+            for start in range(0, frame.height, _REST_ROWS):
+                some = frame.slice(start, _REST_ROWS)
+                yield some[_ORDINAL].to_arrow(), self._copies(some)
 
     def rows(self, indexes: pa.Int64Array) -> Iterator[pa.RecordBatch]:
         """`item_index` and all source columns of some items.
@@ -117,9 +121,23 @@ class Loaded:
             if hit.height:
                 yield to_batch(hit.select(INDEX, *schema.names[1:]).to_arrow().columns, schema)
 
+    def digests(self, *groups: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """`source_item_id`, `item_index`, and for each group of columns a number for their values, named by its position: `"0"`, `"1"`.
+
+        All items in order, a bounded number at a time. See `row_digests`.
+
+        Raises:
+            ExecutionError: a file is damaged, or an expression fails on a value.
+        """
+        columns = list(dict.fromkeys(chain(() if self.id_column == INDEX else (self.id_column,), *groups)))
+        for frame in self._frames(None, columns):
+            numbers = {group: row_digests(frame, group) for group in dict.fromkeys(map(tuple, groups))}
+            named = (numbers[tuple(group)].alias(str(at)) for at, group in enumerate(groups))
+            yield pl.DataFrame([frame[self.id_column].alias("source_item_id"), frame[INDEX].alias("item_index"), *named])
+
     def _frames(self, wanted: bytearray | None, columns: list[str]) -> Iterator[pl.DataFrame]:
         """The wanted items with their ordinals; never an empty frame."""
-        for block in self.blocks:
+        for block in self._runs(wanted):
             if not _has_any(wanted, block.ordinal, block.ordinal + block.items):
                 continue
             for first, frame in self._numbered(block, wanted, columns):
@@ -129,6 +147,22 @@ class Loaded:
                     numbered = numbered.filter(_mask(wanted[first:stop]))
                 if numbered.height:
                     yield numbered
+
+    def _runs(self, wanted: bytearray | None) -> Iterator[Block]:
+        """The blocks; those that follow on one another and are wanted as a whole are one, as each is begun to be read anew."""
+        run: Block | None = None
+        for block in self.blocks:
+            is_whole = wanted is None or _has_all(wanted, block.ordinal, block.ordinal + block.items)
+            if run is not None and is_whole and run.stop == block.start:
+                run = Block(run.start, block.stop, run.ordinal, run.items + block.items)
+                continue
+            if run is not None:
+                yield run
+            run = block if is_whole else None
+            if not is_whole:
+                yield block
+        if run is not None:
+            yield run
 
     def _numbered(self, block: Block, wanted: bytearray | None, columns: list[str]) -> Iterator[tuple[int, pl.DataFrame]]:
         """The rows of a block in frames, each with the ordinal of its first row; those without a wanted item are not read."""

@@ -14,10 +14,12 @@ from batchrun.core.errors import JobError
 from batchrun.datasets.discover import DataFile, bad_path
 from batchrun.datasets.schema import dtype_name, from_text
 from batchrun.datasets.text import MAX_LINE_CHARS, open_bytes, reading
+from batchrun.datasets.unions import SchemaMode
 
 _CHUNK_BYTES = 4 * 2**20
 _SAMPLE_ROWS = 20_000
 _SAMPLE_BYTES = 16 * 2**20
+_FILE_ROWS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,19 +85,16 @@ class NdjsonReader:
         return low, reason.split("\n", 1)[0]
 
 
-def ndjson_reader(files: Sequence[DataFile], declared: Mapping[str, pl.DataType]) -> NdjsonReader:
+def ndjson_reader(files: Sequence[DataFile], declared: Mapping[str, pl.DataType], mode: SchemaMode) -> NdjsonReader:
     """The reader of NDJSON files, with types by their first rows. A column of different kinds of values is read as text (JSON).
 
     Raises:
         JobError: a line is not a JSON object.
     """
-    rows: list[dict[str, Any]] = []
-    size_bytes = 0
-    for file, (first_line, lines) in ((each, chunk) for each in files for chunk in reading(each, _chunks(each))):
-        rows += [_parse(line, file, first_line + at) for at, line in enumerate(lines[:_SAMPLE_ROWS])]
-        size_bytes += sum(map(len, lines))
-        if len(rows) >= _SAMPLE_ROWS or size_bytes >= _SAMPLE_BYTES:
-            break
+    rows = _first_rows(files)
+    if mode == "union":
+        for file in files:
+            rows += _first_rows([file], max(_SAMPLE_ROWS // len(files), _FILE_ROWS))
     keys: set[str] = set()
     kinds: dict[str, set[type]] = {}
     for row in rows:
@@ -104,6 +103,17 @@ def ndjson_reader(files: Sequence[DataFile], declared: Mapping[str, pl.DataType]
             kinds.setdefault(key, set()).add(type(value))
     types = {key: _guess(key, found - {type(None)}, rows) for key, found in kinds.items()}
     return NdjsonReader(types={**types, **declared}, declared=frozenset(declared), keys=frozenset(keys))
+
+
+def _first_rows(files: Sequence[DataFile], count: int = _SAMPLE_ROWS) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    size_bytes = 0
+    for file, (first_line, lines) in ((each, chunk) for each in files for chunk in reading(each, _chunks(each))):
+        rows += [_parse(line, file, first_line + at) for at, line in enumerate(lines[:count])]
+        size_bytes += sum(map(len, lines))
+        if len(rows) >= count or size_bytes >= _SAMPLE_BYTES:
+            break
+    return rows
 
 
 def _guess(key: str, kinds: set[type], rows: list[dict[str, Any]]) -> pl.DataType:

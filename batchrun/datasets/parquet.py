@@ -11,19 +11,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchrun.core.errors import Problem
-from batchrun.datasets.discover import DataFile, bad_path
+from batchrun.datasets.discover import DataFile, Place, bad_path
+from batchrun.datasets.objects import ObjectPath
 from batchrun.datasets.schema import plain_schema
+from batchrun.datasets.unions import SchemaMode, common_schema
 
 _PIECE_ROWS = 131_072
+_NUMBERS_ROWS = 2**20
 _PIECE_BYTES = 16 * 2**20
 _WHOLE_GROUP_BYTES = 64 * 2**20
 _READ_BYTES = 16 * 2**20
+_CASTS = pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast", datetime_cast=["nanosecond-downcast", "convert-timezone"])
 POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 ROW = "__batchrun_row"
 """The position of a row in its file."""
@@ -37,7 +42,7 @@ class ReadFailed(Exception):
         self.problem = problem
 
     @classmethod
-    def damaged(cls, path: Path, error: BaseException) -> ReadFailed:
+    def damaged(cls, path: Place, error: BaseException) -> ReadFailed:
         """The file at `path` cannot be read to its end."""
         return cls(Problem(("dataset", "path"), f"{path} cannot be read: {first_line(error)}"))
 
@@ -56,18 +61,32 @@ class Piece:
         start: position of the first row in the table.
         first: position of the first row in the file.
         batch_rows: rows to decode at once; null when polars can read the piece at once.
+        read_as: the columns that the file is read with, whichever it has; null: its own.
     """
 
     file: int
-    path: Path
+    path: Place
     start: int
     first: int
     rows: int
     batch_rows: int | None
+    read_as: pl.Schema | None = None
 
     def scan(self) -> pl.LazyFrame:
         """The rows, read by polars when they are asked for, with their position in the file as `ROW`."""
-        return scan(self.path).slice(self.first, self.rows)
+        return scan(self.path, self.read_as).slice(self.first, self.rows)
+
+    def refuse_changes(self) -> None:
+        """Look whether an object that was read is still the one that was found.
+
+        Raises:
+            ReadFailed: it is not.
+        """
+        if isinstance(self.path, ObjectPath):
+            try:
+                self.path.refuse_changes()
+            except OSError as error:
+                raise ReadFailed.damaged(self.path, error) from error
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """The same rows and columns, decoded by pyarrow.
@@ -83,17 +102,19 @@ class Piece:
     def _batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         # Each column has a buffer of its own.
         buffer_bytes = max(2**13, min(2**20, _READ_BYTES // max(len(columns), 1)))
-        with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=buffer_bytes) as file:
+        with pq.ParquetFile(source_of(self.path), pre_buffer=False, buffer_size=buffer_bytes) as file:
             ends = list(accumulate(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)))
             low, high = bisect_right(ends, self.first), bisect_right(ends, self.first + self.rows - 1)
             at = ends[low - 1] if low else 0
             batch_rows = self.batch_rows or _PIECE_ROWS // 16
             # Without a column a batch would not know how many rows it has.
-            wanted = list(columns) or file.schema_arrow.names[:1]
+            names = file.schema_arrow.names
+            wanted = [name for name in columns if name in names] or names[:1]
             for batch in file.iter_batches(batch_rows, row_groups=list(range(low, high + 1)), columns=wanted, use_threads=False):
                 begin, end = max(self.first - at, 0), min(self.first + self.rows - at, batch.num_rows)
                 if begin < end:
                     frame = pl.DataFrame(_readable(batch.slice(begin, end - begin)))
+                    frame = frame if self.read_as is None else _read_as(frame, columns, self.read_as)
                     yield frame.with_row_index(ROW).with_columns(pl.col(ROW) + (at + begin))
                 at += batch.num_rows
 
@@ -104,15 +125,21 @@ class ParquetTable:
 
     Attributes:
         ends: the position after the last row of each file.
+        read_as: the columns that all files are read with, null where a file does not have one; null: their own.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[Place, ...]
     ends: tuple[int, ...]
+    read_as: pl.Schema | None = None
 
     @property
     def rows(self) -> int:
         """How many rows there are."""
-        return self.ends[-1]
+        return self.ends[-1] if self.ends else 0
+
+    def scan(self, at: int) -> pl.LazyFrame:
+        """One of the files as polars reads it, with the position of each row as `ROW`."""
+        return scan(self.paths[at], self.read_as)
 
     def pieces(self, start: int, stop: int, columns: Sequence[str], skipped: frozenset[int]) -> Iterator[Piece]:
         """The rows from `start` to before `stop`, cut so that `columns` of one piece fit into a few megabytes.
@@ -128,56 +155,67 @@ class ParquetTable:
                 continue
             path = self.paths[at]
             try:
-                groups = _row_groups(path, columns)
+                metadata = pq.read_metadata(source_of(path))
             except (OSError, pa.ArrowException) as error:
                 raise ReadFailed.damaged(path, error) from error
-            for first, rows, batch_rows in _cut(groups, max(start - begin, 0), min(stop, self.ends[at]) - begin):
-                yield Piece(file=at, path=path, start=begin + first, first=first, rows=rows, batch_rows=batch_rows)
+            leaves = _leaves(metadata, columns)
+            groups, max_rows = _row_groups(metadata, leaves), _piece_rows(metadata, leaves)
+            for first, rows, batch_rows in _cut(groups, max(start - begin, 0), min(stop, self.ends[at]) - begin, max_rows):
+                yield Piece(file=at, path=path, start=begin + first, first=first, rows=rows, batch_rows=batch_rows, read_as=self.read_as)
 
 
-def scan(path: Path) -> pl.LazyFrame:
-    """A file as polars reads it, with the position of each row as `ROW`."""
-    return pl.scan_parquet(path, glob=False, hive_partitioning=False).with_row_index(ROW)
+def scan(path: Place, read_as: pl.Schema | None = None) -> pl.LazyFrame:
+    """A file as polars reads it, with the position of each row as `ROW`; with its own columns, or with others it may lack."""
+    source = path if isinstance(path, Path) else path.url
+    if read_as is None:
+        return pl.scan_parquet(source, glob=False, hive_partitioning=False).with_row_index(ROW)
+    rows = pl.scan_parquet(
+        source,
+        schema=read_as,
+        missing_columns="insert",
+        extra_columns="ignore",
+        cast_options=_CASTS,
+        glob=False,
+        hive_partitioning=False,
+    )
+    return rows.with_row_index(ROW)
 
 
-def inspect_parquet(files: Sequence[DataFile]) -> tuple[pa.Schema, ParquetTable]:
+def source_of(path: Place) -> Any:
+    """A file as pyarrow reads it."""
+    return path if isinstance(path, Path) else pa.PythonFile(path.open(), mode="r")
+
+
+def _read_as(frame: pl.DataFrame, columns: Sequence[str], types: pl.Schema) -> pl.DataFrame:
+    here = set(frame.columns)
+    for name in columns:
+        if name in here and frame.schema[name].is_integer() and types[name].is_float():
+            whole = frame[name]
+            if not (whole.cast(types[name]).cast(pl.Int128) == whole.cast(pl.Int128)).all():
+                raise pa.ArrowInvalid(f'"{name}" has whole numbers with more digits than {types[name]}, its type in other files')
+    return frame.select(pl.col(name).cast(types[name]) if name in here else pl.lit(None, types[name]).alias(name) for name in columns)
+
+
+def inspect_parquet(files: Sequence[DataFile], mode: SchemaMode) -> tuple[pa.Schema, ParquetTable]:
     """The columns and the row counts of Parquet files.
 
     Raises:
-        JobError: a file is not Parquet, or its columns are not those of the first file.
+        JobError: a file is not Parquet, or its columns do not go together with those of the others.
     """
     schemas, rows = [], []
     for file in files:
         try:
-            metadata = pq.read_metadata(file.path)
+            metadata = pq.read_metadata(source_of(file.path))
         except (OSError, pa.ArrowException) as error:
             raise bad_path(f"{file.path} is not a readable Parquet file, or is cut off: {error}") from error
         schemas.append(plain_schema(metadata.schema.to_arrow_schema()))
         rows.append(metadata.num_rows)
-    refuse_differences(files, schemas)
-    return schemas[0], ParquetTable(paths=tuple(file.path for file in files), ends=tuple(accumulate(rows)))
+    schema = common_schema(files, schemas, mode)
+    read_as = None if all(schema == each for each in schemas) else pl.Schema(polars_types(None, schema))
+    return schema, ParquetTable(paths=tuple(file.path for file in files), ends=tuple(accumulate(rows)), read_as=read_as)
 
 
-def refuse_differences(files: Sequence[DataFile], schemas: Sequence[pa.Schema]) -> None:
-    """Refuse files whose columns differ.
-
-    Raises:
-        JobError: naming the first file that differs from the first one, and how.
-    """
-    first = dict(zip(schemas[0].names, schemas[0].types, strict=True))
-    if len(first) < len(schemas[0].names):
-        twice = sorted({name for name in schemas[0].names if schemas[0].names.count(name) > 1})
-        raise bad_path(f"{files[0].path} has these columns more than once: {', '.join(twice)}")
-    for file, schema in zip(files, schemas, strict=True):
-        here = dict(zip(schema.names, schema.types, strict=True))
-        names = [name for name in {**first, **here} if first.get(name) != here.get(name)]
-        what = ", ".join(f'"{name}" is {here.get(name, "missing")} instead of {first.get(name, "missing")}' for name in names[:5])
-        if schema != schemas[0]:
-            compared = f"compared with {files[0].relative}, in {file.relative} {what or 'they are in another order'}"
-            raise bad_path(f"the files do not have the same columns: {compared}")
-
-
-def polars_types(path: Path | None, schema: pa.Schema) -> dict[str, pl.DataType]:
+def polars_types(path: Place | None, schema: pa.Schema) -> dict[str, pl.DataType]:
     """The types polars gives the columns of a Parquet file; by its Arrow types when there is no file, or polars cannot read it.
 
     Raises:
@@ -205,7 +243,7 @@ def _readable(data: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
     return data if fields == list(data.schema) else data.cast(pa.schema(fields))
 
 
-def _cut(groups: Sequence[tuple[int, int]], start: int, stop: int) -> Iterator[tuple[int, int, int | None]]:
+def _cut(groups: Sequence[tuple[int, int]], start: int, stop: int, max_rows: int) -> Iterator[tuple[int, int, int | None]]:
     """First row, rows and batch rows of each piece of one file: small row groups together, large ones in parts."""
     first = held = held_bytes = 0
     at = 0
@@ -214,9 +252,9 @@ def _cut(groups: Sequence[tuple[int, int]], start: int, stop: int) -> Iterator[t
         at += rows
         if begin >= end:
             continue
-        step = max(1, min(_PIECE_ROWS, rows * _PIECE_BYTES // max(size_bytes, 1)))
+        step = max(1, min(max_rows, rows * _PIECE_BYTES // max(size_bytes, 1)))
         fits = size_bytes <= _WHOLE_GROUP_BYTES
-        if held and not (fits and held + end - begin <= _PIECE_ROWS and held_bytes + size_bytes <= _PIECE_BYTES):
+        if held and not (fits and held + end - begin <= max_rows and held_bytes + size_bytes <= _PIECE_BYTES):
             yield first, held, None
             held = held_bytes = 0
         if not fits:
@@ -230,13 +268,29 @@ def _cut(groups: Sequence[tuple[int, int]], start: int, stop: int) -> Iterator[t
         yield first, held, None
 
 
-def _row_groups(path: Path, columns: Sequence[str]) -> list[tuple[int, int]]:
+def read_whole(path: Place, columns: Sequence[str]) -> list[bool]:
+    """For each row group of a file, whether polars reads it in one piece; then it is not decoded where statistics rule it out."""
+    metadata = pq.read_metadata(source_of(path))
+    return [size_bytes <= _WHOLE_GROUP_BYTES for _, size_bytes in _row_groups(metadata, _leaves(metadata, columns))]
+
+
+def _row_groups(metadata: pq.FileMetaData, leaves: Sequence[int]) -> list[tuple[int, int]]:
     """The rows of each row group, and the decoded bytes of the columns in it."""
-    metadata = pq.read_metadata(path)
-    wanted = set(columns)
-    leaves = [i for i in range(metadata.num_columns) if _is_part(metadata.schema.column(i).path.split("."), wanted)]
     groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
     return [(group.num_rows, sum(group.column(leaf).total_uncompressed_size for leaf in leaves)) for group in groups]
+
+
+def _leaves(metadata: pq.FileMetaData, columns: Sequence[str]) -> list[int]:
+    wanted = set(columns)
+    return [i for i in range(metadata.num_columns) if _is_part(metadata.schema.column(i).path.split("."), wanted)]
+
+
+def _piece_rows(metadata: pq.FileMetaData, leaves: Sequence[int]) -> int:
+    """More of plain numbers, as to begin a piece takes time; texts and lists can be many times larger than what is stored of them."""
+    columns = [metadata.schema.column(leaf) for leaf in leaves]
+    if any(column.physical_type == "BYTE_ARRAY" or column.max_repetition_level for column in columns):
+        return _PIECE_ROWS
+    return max(_PIECE_ROWS, min(_NUMBERS_ROWS, _PIECE_BYTES // (8 * max(len(columns), 1))))
 
 
 def _is_part(steps: list[str], wanted: set[str]) -> bool:

@@ -11,7 +11,7 @@ import polars as pl
 from batchrun.core.dataset_versions import Column, Content, VersionFile
 from batchrun.core.errors import JobError
 from batchrun.datasets.loaded import Loaded
-from batchrun.datasets.parquet import ReadFailed, scan
+from batchrun.datasets.parquet import ReadFailed
 from batchrun.datasets.source import Source
 
 _TEXT_CHARS = 100
@@ -63,8 +63,8 @@ def frame_of(source: Source, spool: Path) -> pl.LazyFrame:
         JobError: a file is damaged.
     """
     loaded, columns = _load(source, spool), list(source.columns)
-    query, paths = loaded.scan.query, loaded.scan.table.paths
-    frames = [query.rows(scan(path), columns, file=at, offset=0).select(columns) for at, path in enumerate(paths)]
+    query, table = loaded.scan.query, loaded.scan.table
+    frames = [query.rows(table.scan(at), columns, file=at, offset=0).select(columns) for at in range(len(table.paths))]
     return pl.concat(frames)
 
 

@@ -56,7 +56,7 @@ def snapshot(files: Sequence[DataFile], objects: Path, workspace: Path) -> tuple
     for at, copy, digest in zip(missing, copied, digests_of(copied), strict=True):
         places[at] = _place(objects, copy, digest)
         places[at].parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        copy.path.replace(places[at])
+        Path(str(copy.path)).replace(places[at])
         folders.add(places[at].parent)
     for folder in folders if missing else ():
         _sync(folder)
@@ -81,10 +81,10 @@ def _has_size(path: Path, size_bytes: int) -> bool:
 def _clone(file: DataFile, copy: DataFile) -> DataFile:
     """Write a copy, synced and read-only. Returns it with the size it came to have."""
     try:
-        read = file.path.open("rb")
+        read = file.open()
     except OSError as error:
         raise bad_path(f"{file.path} cannot be read: {error.strerror}") from error
-    with read, copy.path.open("xb") as write:
+    with read, Path(str(copy.path)).open("xb") as write:
         try:
             fcntl.ioctl(write.fileno(), _FICLONE, read.fileno())
         except OSError as error:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import polars as pl
 
 _LARGEST = 2**64 - 1
+_PART = 2**20
 
 
 def mixed(position: pl.Expr, seed: int) -> pl.Expr:
@@ -42,3 +43,16 @@ def smallest_threshold(positions: Iterable[pl.Series], n: int, seed: int) -> int
         numbers = part.to_frame("at").select(mixed(pl.col("at"), seed))["at"]
         kept = pl.concat([kept, numbers]).sort().head(n)
     return -1 if kept.is_empty() else int(kept[-1])
+
+
+def chosen(total: int, n: int, seed: int) -> list[int]:
+    """The positions of `n` of so many rows, ascending; all of them if there are fewer.
+
+    Example:
+        >>> chosen(1_000, 3, seed=7)
+        [304, 321, 543]
+    """
+    parts = (pl.int_range(start, min(start + _PART, total), dtype=pl.Int64, eager=True) for start in range(0, total, _PART))
+    threshold = smallest_threshold(parts, n, seed)
+    parts = (pl.int_range(start, min(start + _PART, total), dtype=pl.Int64, eager=True) for start in range(0, total, _PART))
+    return [at for part in parts for at in part.to_frame("at").filter(is_below(pl.col("at"), seed, threshold))["at"].to_list()]

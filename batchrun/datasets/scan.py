@@ -117,6 +117,7 @@ class Scan:
                 # Read again by pyarrow below: it succeeds, or tells a damaged file from a failing expression.
                 pass
             else:
+                piece.refuse_changes()
                 yield Slab(piece.start, piece.start + piece.rows, frame)
                 return
         start = piece.start

@@ -13,17 +13,21 @@ import pyarrow as pa
 
 from batchrun.core.errors import JobError, Problem
 from batchrun.core.job import Dataset
+from batchrun.core.plans import Pushdown
 from batchrun.datasets.checks import added_columns, cast_columns, declared_types, filter_of, name_problems, visible_columns
 from batchrun.datasets.convert import bad_rows, copies
 from batchrun.datasets.digests import digests_of, fingerprint_of
-from batchrun.datasets.discover import DataFile, Found, find_files
+from batchrun.datasets.discover import DataFile, Found
 from batchrun.datasets.expressions import conjuncts, unknown_column
-from batchrun.datasets.layout import Layout, inspect, partitions
+from batchrun.datasets.layout import Layout, look_at
 from batchrun.datasets.loaded import Loaded
-from batchrun.datasets.parquet import ROW, ParquetTable, ReadFailed, scan
+from batchrun.datasets.parquet import ROW, ParquetTable, ReadFailed
+from batchrun.datasets.pushdown import pushdown
 from batchrun.datasets.scan import INDEX, Query, Scan
 from batchrun.datasets.schema import arrow_types, readable
 from batchrun.datasets.selection import check_casts, select_items
+from batchrun.datasets.skipping import skipped_files
+from batchrun.datasets.spool import ParquetSink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,7 @@ class Source:
     """A dataset whose files were found and whose options make sense.
 
     Attributes:
-        format: parquet, csv, ndjson or arrow.
+        format: parquet, csv, ndjson, arrow, delta or files.
         data_files: its files, sorted by their path inside the dataset.
         files: where they are.
         columns: the readable type of every column the workflow may read.
@@ -87,9 +91,12 @@ class Source:
         """
         self._refuse_unknown(columns, keep)
         checked, pruned = self._checked, self._pruned()
-        if checked.layout.table is not None:
+        if checked.layout.table is not None and self.files:
             first = next((at for at in range(len(self.files)) if at not in pruned), 0)
-            rows, note = scan(self.files[first]), f"{len(self.files) - len(pruned)} of {len(self.files)} files are read, each like this:"
+            rows, note = (
+                checked.layout.table.scan(first),
+                f"{len(self.files) - len(pruned)} of {len(self.files)} files are read, each like this:",
+            )
         else:
             copy = io.BytesIO()
             pl.DataFrame(schema=checked.layout.types).write_parquet(copy)
@@ -98,6 +105,21 @@ class Source:
             rows = pl.scan_parquet(copy).with_row_index(ROW)
         names = dict.fromkeys([*columns, *keep, *([checked.dataset.id] if checked.dataset.id is not None else [])])
         return note + "\n" + checked.query.rows(rows, list(names), file=first, offset=0).explain()
+
+    def pushdown(self, columns: Sequence[str], keep: Sequence[str]) -> Pushdown:
+        """What need not be read for the items, and where the filter is applied.
+
+        Args:
+            columns: the columns the workflow reads.
+            keep: the columns copied into the result.
+
+        Raises:
+            JobError: a column does not exist.
+        """
+        self._refuse_unknown(columns, keep)
+        checked, pruned = self._checked, self._pruned()
+        names = [*dict.fromkeys([*columns, *keep, *([checked.dataset.id] if checked.dataset.id is not None else [])])]
+        return pushdown(checked.query, checked.layout, [file for at, file in enumerate(self.files) if at not in pruned], names, len(pruned))
 
     def load(self, columns: Sequence[str], keep: Sequence[str], *, spool: Path, rejects: Path) -> Loaded:
         """Find and count the items, and check their ids.
@@ -144,6 +166,11 @@ class Source:
         checked, batches = self._checked, self._checked.layout.batches
         if checked.layout.table is not None:
             return checked.layout.table, 0
+        if checked.layout.rows is not None:
+            listing = checked.layout.rows.to_arrow()
+            with ParquetSink(spool / "files.parquet", listing.schema) as sink:
+                sink.write(listing)
+            return ParquetTable(paths=(spool / "files.parquet",), ends=(listing.num_rows,)), 0
         if batches is None:
             raise AssertionError("a layout has a table to read in place or batches to copy")
         schema = checked.layout.exact or pl.DataFrame(schema=checked.layout.types).to_arrow().schema
@@ -155,10 +182,10 @@ class Source:
         return table, rows.count
 
     def _pruned(self) -> frozenset[int]:
-        """The files whose partition cannot pass the filter."""
+        """The files no row of which can pass the filter, by their partition or by what is known of their values."""
         query = self._checked.query
         partition = set(query.constants.columns) - query.added.keys()
-        pruned: set[int] = set()
+        pruned = set(skipped_files(query.where, self._checked.layout.statistics, query.added.keys() | query.casts.keys()))
         for part in conjuncts(query.where) if query.where is not None else ():
             if part.meta.root_names() and set(part.meta.root_names()) <= partition:
                 passes = query.constants.select(part.alias("passes"))["passes"].fill_null(False)
@@ -189,9 +216,7 @@ def open_source(dataset: Dataset, folder: Path, found: Found | None = None) -> S
     """
     declared, problems = declared_types(dataset)
     try:
-        kind, files = found or find_files(dataset, folder)
-        layout = inspect(kind, files, dataset, declared)
-        constants = partitions(files, declared)
+        kind, files, layout, constants = look_at(dataset, folder, found, declared)
     except JobError as error:
         raise JobError([*problems, *error.problems]) from error
     casts, impossible = cast_columns(layout.types, declared if layout.exact else {})

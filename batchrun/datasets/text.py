@@ -7,6 +7,7 @@ import io
 import lzma
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO, TextIO, TypeVar, cast
 
 import pyarrow as pa
@@ -41,10 +42,12 @@ def open_bytes(file: DataFile) -> BinaryIO:
     """The content of a file, decompressed as its suffix says."""
     compression = COMPRESSIONS.get(file.path.suffix.lower())
     if compression is None:
-        return file.path.open("rb")
+        return file.open()
     if compression == "xz":
-        return cast("BinaryIO", lzma.open(file.path))
-    return cast("BinaryIO", pa.input_stream(str(file.path), compression=compression))
+        return cast("BinaryIO", lzma.open(file.path if isinstance(file.path, Path) else file.open()))
+    if isinstance(file.path, Path):
+        return cast("BinaryIO", pa.input_stream(str(file.path), compression=compression))
+    return cast("BinaryIO", pa.CompressedInputStream(pa.PythonFile(file.open(), mode="r"), compression))
 
 
 def open_text(file: DataFile, encoding: str) -> TextIO:

@@ -65,7 +65,7 @@ def test_refusals_say_what_is_there_instead(tmp_path: Path, refusal: Any) -> Non
     """Each wrong path has its own message, with the nearest right one where there is one."""
     FRAME.write_parquet(tmp_path / "tickets.parquet")
     assert "does not exist; in " in refusal("tickts.parquet") and 'did you mean "tickets.parquet"?' in refusal("tickts.parquet")
-    assert "is an address" in refusal("s3://bucket/t.parquet")
+    assert "http://… is not the address of an object store" in refusal("http://host/t.parquet")
     assert "does not exist" in refusal("nowhere/deep/t.parquet")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "note.txt").write_text("x")

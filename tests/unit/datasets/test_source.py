@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import tempfile
 from dataclasses import dataclass
 from decimal import Decimal
@@ -221,6 +222,20 @@ def test_large_row_groups_are_read_batch_by_batch(tmp_path: Path, load: Any, gro
     assert all(item.data == {"body": bodies[item.item_index], "at": item.item_index} for item in items)
     picked = pa.Table.from_batches(loaded.rows(pa.array([4, 700], pa.int64())))
     assert picked["body"].to_pylist() == [bodies[4], bodies[700]]
+
+
+def bytes_read() -> int:
+    """What this process has read so far."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def test_a_large_row_group_is_read_once(tmp_path: Path, load: Any) -> None:
+    """To decode it from its beginning for each stretch of items would take hours for one of many millions of rows."""
+    pq.write_table(pa.table({"body": [os.urandom(80_000) for _ in range(1000)]}), tmp_path / "t.parquet", compression="none")
+    loaded = load("t.parquet", filter="body IS NOT NULL")
+    before = bytes_read()
+    assert sum(len(window) for window in loaded.windows()) == 1000
+    assert bytes_read() - before < 1.5 * (tmp_path / "t.parquet").stat().st_size
 
 
 def test_files_polars_cannot_read_are_read_with_pyarrow(tmp_path: Path, load: Any) -> None:
