@@ -1,10 +1,12 @@
 """The store: which executions there are and what they are doing. An index of their folders, which may be deleted and rebuilt."""
 
 from batchrun.store.cache import Cache
+from batchrun.store.choosing import end_of
 from batchrun.store.database import StoreError, store_home
 from batchrun.store.datasets import DatasetStore
 from batchrun.store.heartbeat import Heartbeat
 from batchrun.store.records import ExecutionQuery, StateChange, StoredExecution
+from batchrun.store.schedules import ScheduleStore
 from batchrun.store.store import NoSuchExecution, Store
 from batchrun.store.times import NotAMoment, moment
 
@@ -15,10 +17,12 @@ __all__ = [
     "Heartbeat",
     "NoSuchExecution",
     "NotAMoment",
+    "ScheduleStore",
     "StateChange",
     "Store",
     "StoreError",
     "StoredExecution",
+    "end_of",
     "moment",
     "store_home",
 ]

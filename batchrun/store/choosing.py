@@ -31,7 +31,7 @@ def choose(name: str, versions: Sequence[DatasetVersion], wanted: str) -> Datase
     for each in versions:
         if text in (str(each.version), *each.tags):
             return each
-    end = None if text.isdecimal() else _end_of(text)
+    end = None if text.isdecimal() else end_of(text)
     if end is None:
         raise no_version(name, text, versions)
     made = [each for each in versions if each.created_at < end]
@@ -49,7 +49,7 @@ def no_version(name: str, text: str, versions: Sequence[DatasetVersion]) -> NoSu
     return NoSuchDataset(f"dataset {name!r} has no version {text!r}; {hint}", "version")
 
 
-def _end_of(text: str) -> datetime | None:
+def end_of(text: str) -> datetime | None:
     """The end of the time that a text means; null when it means none. A day ends at midnight, local time."""
     try:
         return moment(text) + timedelta(days=1 if _DAY.fullmatch(text) else 0, microseconds=1)

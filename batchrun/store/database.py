@@ -10,11 +10,10 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchrun.core.errors import BatchrunError
 
-_FILE = "store.db"
 _BUSY_SECONDS = 5.0
 
 _SCHEMA_1 = (
@@ -48,8 +47,26 @@ _SCHEMA_2 = (
     "CREATE TABLE dataset_versions (name TEXT NOT NULL, version INTEGER NOT NULL, manifest TEXT NOT NULL, PRIMARY KEY (name, version))",
     "CREATE TABLE dataset_tags (name TEXT NOT NULL, tag TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (name, tag))",
 )
-# What brings a file from the version of its position to the next. Times are UTC in one width, so that they sort as text.
-_STEPS = (_SCHEMA_1, _SCHEMA_2)
+
+
+class Kind(NamedTuple):
+    """What a file of the store holds.
+
+    Attributes:
+        file: its name.
+        what: what it is called in messages.
+        steps: what brings a file from the version of its position to the next. Times are UTC in one width, so that they sort as text.
+        if_damaged: what to do when it cannot be understood.
+    """
+
+    file: str
+    what: str
+    steps: Sequence[Sequence[str]]
+    if_damaged: str
+
+
+EXECUTIONS = Kind("store.db", "list of executions", (_SCHEMA_1, _SCHEMA_2), "nothing is lost: delete it and run `batchrun list --rebuild`")
+"""An index of what is in the folders of executions and datasets."""
 
 _ELSEWHERE = "choose a folder you may read and write with BATCHRUN_HOME"
 # SQLITE_ERROR: a table is not what this program made; also what is left where SQLite itself gives no number, such as text that is none.
@@ -75,7 +92,7 @@ _SYSTEM_ADVICE = {
 
 
 class StoreError(BatchrunError):
-    """The list of executions cannot be read or written. Executions themselves do not need it."""
+    """The list of executions, or that of schedules, cannot be read or written. Executions themselves need neither."""
 
 
 def store_home() -> Path:
@@ -84,11 +101,9 @@ def store_home() -> Path:
     return Path(named or ".batchrun")
 
 
-def damaged(path: Path, reason: str) -> StoreError:
-    """The error of a file that cannot be understood: what to do is always the same, as it is only an index."""
-    return StoreError(
-        f"the list of executions {path} is damaged or not a store ({reason}); nothing is lost: delete it and run `batchrun list --rebuild`"
-    )
+def damaged(path: Path, reason: str, kind: Kind = EXECUTIONS) -> StoreError:
+    """The error of a file that cannot be understood; what to do depends on what it holds."""
+    return StoreError(f"the {kind.what} {path} is damaged or not a store ({reason}); {kind.if_damaged}")
 
 
 class Database:
@@ -99,14 +114,16 @@ class Database:
 
     Args:
         home: the folder of the file; made with the file, at the first write.
+        kind: what it holds.
 
     Attributes:
         path: the file.
     """
 
-    def __init__(self, home: Path) -> None:
-        with _explained(home / _FILE):
-            self.path = home.absolute() / _FILE  # a later change of the working directory must not move the store
+    def __init__(self, home: Path, kind: Kind = EXECUTIONS) -> None:
+        self._kind = kind
+        with _explained(home / kind.file, kind):
+            self.path = home.absolute() / kind.file  # a later change of the working directory must not move the store
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
 
@@ -116,7 +133,7 @@ class Database:
         Raises:
             StoreError: the file cannot be read.
         """
-        with _explained(self.path):
+        with _explained(self.path, self._kind):
             connection = self._current()
             return connection.execute(sql, values).fetchall() if connection else []
 
@@ -126,7 +143,7 @@ class Database:
         Raises:
             StoreError: the file cannot be written, or has been locked for 5 seconds.
         """
-        with _explained(self.path):
+        with _explained(self.path, self._kind):
             return self._writable().execute(sql, values).rowcount
 
     @contextmanager
@@ -136,12 +153,12 @@ class Database:
         Raises:
             StoreError: the file cannot be written, or has been locked for 5 seconds.
         """
-        with _explained(self.path):
+        with _explained(self.path, self._kind):
             connection = self._writable()
             connection.execute("BEGIN IMMEDIATE")
         try:
             yield
-            with _explained(self.path):
+            with _explained(self.path, self._kind):
                 connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
@@ -156,7 +173,7 @@ class Database:
     def _writable(self) -> sqlite3.Connection:
         connection = self._current()
         if connection is None:
-            create(self.path, lambda path: _connect(path).close())
+            create(self.path, lambda path: _connect(path, self._kind).close())
             connection = self._current()
         if connection is None:
             raise FileNotFoundError(errno.ENOENT, "deleted while it was made", str(self.path))
@@ -170,7 +187,7 @@ class Database:
         if there != self._opened:
             self.close()
         if there is not None and self._connection is None:
-            self._connection = _connect(self.path)
+            self._connection = _connect(self.path, self._kind)
             self._opened = there
         return self._connection
 
@@ -184,13 +201,13 @@ def identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, kind: Kind) -> sqlite3.Connection:
     # mode=rw: a file deleted in this moment must not come back empty
     connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     with ExitStack() as undo:
         undo.callback(connection.close)
         connection.execute("PRAGMA synchronous = NORMAL")
-        _upgrade(connection, path)
+        _upgrade(connection, path, kind)
         undo.pop_all()
     return connection
 
@@ -224,13 +241,13 @@ def create(path: Path, make: Callable[[Path], None]) -> None:
         os.close(folder)
 
 
-def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
+def _upgrade(connection: sqlite3.Connection, path: Path, kind: Kind) -> None:
     version = _version(connection)
-    if version == len(_STEPS):
+    if version == len(kind.steps):
         return
-    if version > len(_STEPS):
+    if version > len(kind.steps):
         raise StoreError(
-            f"the list of executions {path} was written by a newer batchrun (version {version} of the file, this one knows {len(_STEPS)}); "
+            f"the {kind.what} {path} was written by a newer batchrun (version {version} of the file, this one knows {len(kind.steps)}); "
             "update batchrun, or choose another folder with BATCHRUN_HOME"
         )
     if version == 0:
@@ -238,10 +255,10 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
             raise StoreError(f"{path} is the database of another program; choose another folder with BATCHRUN_HOME")
         connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
-    for step in _STEPS[_version(connection) :]:  # read again: another process may have been faster
+    for step in kind.steps[_version(connection) :]:  # read again: another process may have been faster
         for statement in step:
             connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {len(_STEPS)}")
+    connection.execute(f"PRAGMA user_version = {len(kind.steps)}")
     connection.execute("COMMIT")
 
 
@@ -251,20 +268,20 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path, kind: Kind) -> Iterator[None]:
     """Turn what SQLite and the system say into a `StoreError` that says what to do."""
     try:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the rest of the number is finer than the advice
         if code in _SQLITE_DAMAGED:
-            raise damaged(path, str(error)) from error
-        raise _unusable(path, _SQLITE_ADVICE.get(code), error) from error
+            raise damaged(path, str(error), kind) from error
+        raise _unusable(path, kind, _SQLITE_ADVICE.get(code), error) from error
     except OverflowError as error:
-        raise _unusable(path, "a number is too large for it", error) from error
+        raise _unusable(path, kind, "a number is too large for it", error) from error
     except OSError as error:
-        raise _unusable(path, _SYSTEM_ADVICE.get(error.errno or 0), error) from error
+        raise _unusable(path, kind, _SYSTEM_ADVICE.get(error.errno or 0), error) from error
 
 
-def _unusable(path: Path, advice: str | None, error: Exception) -> StoreError:
-    return StoreError(f"cannot use the list of executions {path}: {advice or f'{type(error).__name__}: {error}'}")
+def _unusable(path: Path, kind: Kind, advice: str | None, error: Exception) -> StoreError:
+    return StoreError(f"cannot use the {kind.what} {path}: {advice or f'{type(error).__name__}: {error}'}")
