@@ -1,0 +1,1 @@
+"""Speed and memory of batchrun beside hand-written programs and other tools: `python -m benchmarks --help`."""

@@ -1,0 +1,49 @@
+"""Three sync nodes: what an item costs in batchrun, in a loop that writes the same table, and in tools that record no node executions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks import loops
+from benchmarks.jobs import dataset_of, measured, three_nodes, tickets
+from benchmarks.model import Aim, Case, Variant
+
+
+def loop(dataset: str, items: int, folder: str) -> Any:
+    """The hand-written loop."""
+    schema = loops.result_schema(*loops.THREE_NODES)
+    return loops.measured(dataset_of(dataset, items, folder), Path(folder), schema, loops.three_nodes)
+
+
+def job(dataset: str, items: int, folder: str, node_executions: str = "full") -> Any:
+    """The job."""
+    return measured(lambda source: three_nodes(source, Path(folder)), dataset, items, folder, {"output.node_executions": node_executions})
+
+
+CASES = (
+    Case(
+        group="dispatch",
+        name="dispatch",
+        about="three sync nodes that do next to nothing; batchrun and the loop write the full table, the others a column of outputs",
+        baseline="loop",
+        variants=(
+            Variant(name="loop", call="benchmarks.cases.dispatch:loop"),
+            Variant(name="batchrun", call="benchmarks.cases.dispatch:job"),
+            Variant(name="batchrun, no node records", call="benchmarks.cases.dispatch:job", arguments={"node_executions": "none"}),
+            Variant(name="Daft", call="benchmarks.peers.with_daft:rows", peer="daft"),
+            Variant(name="HF datasets", call="benchmarks.peers.with_datasets:rows", peer="datasets", share=0.2),
+            Variant(name="Ray Data", call="benchmarks.peers.with_ray:rows", peer="ray", share=0.2),
+            Variant(name="DataChain", call="benchmarks.peers.with_datachain:rows", peer="datachain", share=0.05),
+        ),
+        files=tickets,
+        items=1_000_000,
+        quick_items=5_000,
+        aims=(
+            Aim(variant="batchrun", at_most=1.3, against="loop"),
+            Aim(variant="batchrun", at_most=1 / 5, against="HF datasets"),
+            Aim(variant="batchrun", at_most=1 / 8, against="Ray Data"),
+            Aim(variant="batchrun", at_most=1 / 20, against="DataChain"),
+        ),
+    ),
+)

@@ -1,0 +1,28 @@
+"""Ray Data: map over rows, on all cores."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import ray
+
+from benchmarks.functions import clean, label, score
+from benchmarks.peers import ready
+
+
+def rows(dataset: str, items: int, folder: str) -> Any:
+    """A function for each node."""
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+
+    def work(count: int, target: Path) -> int:
+        rows = ray.data.read_parquet(dataset, columns=["id", "body"]).limit(count)
+        rows = rows.map(lambda row: {"id": row["id"], "clean": clean(row["body"])})
+        rows = rows.map(lambda row: {"id": row["id"], "scored": score(row["clean"]["text"], row["clean"]["length"])})
+        rows.map(lambda row: {"id": row["id"], "output": label(row["scored"]["score"])}).write_parquet(str(target))
+        return sum(pq.ParquetFile(path).metadata.num_rows for path in target.rglob("*.parquet"))
+
+    return ready(work, items, folder)
