@@ -12,7 +12,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help run example-http test lint check bench docs clean
+# Published clients of remote systems, and a server of an object store, whose pins exclude one another: an environment for each list of pins.
+CLIENTS := $(patsubst tests/clients/%.txt,$(VENV)/clients/%/.installed,$(wildcard tests/clients/*.txt))
+
+# Flux needs Python 3.12 or newer, batchrun does not: its tests run in an environment of their own. Version managers keep
+# interpreters where they are not on the PATH.
+FLUX_PYTHON ?= $(shell for python in python3.12 python3.13 python3.14 python3 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[2-9].*/bin/python3; do \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1; then echo $$python; break; fi; done)
+FLUX := $(VENV)/flux
+
+.PHONY: help run example-http test test-flux lint check bench notebook docs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
@@ -24,8 +33,17 @@ run: $(VENV)/.installed ## Run the quickstart job (configs/quickstart.yaml)
 example-http: $(VENV)/.installed ## Run a job against a small HTTP service that the example starts itself
 	$(BIN)/python configs/http_example.py
 
-test: $(VENV)/.installed-test ## Run all tests, three files at once; arguments for pytest instead: make test ARGS="-k resume"
-	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 3 --dist loadfile)
+test: $(VENV)/.installed-test $(CLIENTS) ## Run all tests, three files at once; arguments for pytest instead: make test ARGS="-k resume"
+	@$(if $(ARGS),,$(MAKE) test-flux)
+	@$(BIN)/python -m compileall -q batchrun # hundreds of processes import it, and where Python writes no bytecode each would compile it
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 3 --dist loadfile --ignore tests/flux)
+
+# Compiling all of its packages takes half as long as installing them: only what is imported is compiled, once.
+test-flux: export PYTHONDONTWRITEBYTECODE :=
+test-flux: export PYTHONPYCACHEPREFIX := $(CURDIR)/$(FLUX)/compiled
+test-flux: ## Run the tests of the flux node alone, with Python 3.12 or newer
+	@if test -n "$(FLUX_PYTHON)"; then $(MAKE) $(FLUX)/.installed && $(FLUX)/bin/python -m pytest tests/flux; else \
+		echo "NOT TESTED: the flux node. Its library needs Python 3.12 or newer: install it, or name it with make FLUX_PYTHON=/path/to/python" >&2; fi
 
 lint: $(VENV)/.installed-lint ## Check style, format, types and which room imports which
 	$(BIN)/ruff check .
@@ -35,14 +53,11 @@ lint: $(VENV)/.installed-lint ## Check style, format, types and which room impor
 
 check: lint test ## Everything continuous integration runs
 
-bench: $(VENV)/.installed-test ## Measure speed and memory: dispatch against a hand-written loop, batching, waiting, processes, peak memory, journal, Python workflows
-	$(BIN)/python benchmarks/dispatch.py
-	$(BIN)/python benchmarks/batching.py
-	$(BIN)/python benchmarks/waiting.py
-	$(BIN)/python benchmarks/processes.py
-	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/durability.py
-	$(BIN)/python benchmarks/workflows.py
+bench: $(VENV)/.installed-bench ## Measure speed and memory beside hand-written programs and other tools: make bench ARGS="--only dispatch --peers daft"
+	$(BIN)/python -m benchmarks $(ARGS)
+
+notebook: $(VENV)/.installed-test ## Run docs/notebook.ipynb and write its outputs anew
+	$(BIN)/python -m tests.docs.notebooks
 
 docs: $(VENV)/.installed ## Write docs/reference/job-file.md from the code
 	$(BIN)/python -c "from batchrun.config import reference_page; print(reference_page(), end='')" > docs/reference/job-file.md
@@ -61,6 +76,18 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.created
 	$(INSTALL) --editable .
 	@touch $@
 
-$(VENV)/.installed-test $(VENV)/.installed-lint: $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/.created
+$(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-bench: $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/.created
 	$(INSTALL) --editable '.[$*]'
+	@touch $@
+
+# The lists are complete, so nothing is resolved; and one pip serves all environments, which saves most of the time.
+$(CLIENTS): $(VENV)/clients/%/.installed: tests/clients/%.txt | $(VENV)/.created
+	$(BIN)/python -m venv --without-pip --clear $(@D)
+	$(BIN)/python -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --no-deps --no-compile --requirement $<
+	@touch $@
+
+$(FLUX)/.installed: pyproject.toml constraints.txt | $(VENV)/.created
+	$(FLUX_PYTHON) -m venv --without-pip --clear $(FLUX)
+	$(BIN)/python -m pip --python $(FLUX)/bin/python install --quiet --disable-pip-version-check --no-compile \
+		--constraint constraints.txt --editable '.[flux]' hypothesis pytest pytest-timeout
 	@touch $@

@@ -6,14 +6,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batchrun.client import AsyncClient, AsyncExecution, Client, Execution, execute, map, rerun, resume, retry, submit
+    from batchrun.client import (
+        AsyncClient,
+        AsyncExecution,
+        Client,
+        Execution,
+        diff,
+        execute,
+        map,
+        open,
+        plan,
+        plan_refresh,
+        refresh,
+        rerun,
+        resume,
+        retry,
+        submit,
+    )
     from batchrun.core.auth import ApiKey, Auth, Basic, OAuth2
     from batchrun.core.errors import BatchrunError, ExecutionError, JobError, NodeError, ReplayMismatch
     from batchrun.core.events import ExecutionEnded, ExecutionStarted, ItemEnded, NodeEnded, ProgressMade, Retrying, Throttled
     from batchrun.core.executions import Progress
     from batchrun.core.files import File
-    from batchrun.core.job import Batch, Dataset, Job, NodeOptions, Output, Resource, Run, Workflow
+    from batchrun.core.formats import CsvFormat, FilesFormat, Sample
+    from batchrun.core.job import Batch, Dataset, Job, NodeOptions, Resource, Run, Workflow
+    from batchrun.core.output import Export, Output
+    from batchrun.core.plans import JobPlan
     from batchrun.core.policies import Backoff, Budget, FailurePolicy, Match, Retry, RetryRule
+    from batchrun.core.prices import Price
+    from batchrun.core.refreshes import AlreadyRefreshing, RefreshPlan
     from batchrun.telemetry.otel import OpenTelemetry
     from batchrun.telemetry.prometheus import Prometheus
     from batchrun.version import VERSION as __version__
@@ -23,14 +44,22 @@ if TYPE_CHECKING:
     from batchrun.workflows.functions import NodeFunction, PythonWorkflow, node, workflow
 
 _PLACES = {
-    "batchrun.client": ("AsyncClient", "AsyncExecution", "Client", "Execution", "execute", "map", "rerun", "resume", "retry", "submit"),
+    "batchrun.client": (
+        *("AsyncClient", "AsyncExecution", "Client", "Execution"),
+        *("diff", "execute", "map", "open", "plan", "plan_refresh", "refresh", "rerun", "resume", "retry", "submit"),
+    ),
     "batchrun.core.auth": ("ApiKey", "Auth", "Basic", "OAuth2"),
     "batchrun.core.errors": ("BatchrunError", "ExecutionError", "JobError", "NodeError", "ReplayMismatch"),
     "batchrun.core.events": ("ExecutionEnded", "ExecutionStarted", "ItemEnded", "NodeEnded", "ProgressMade", "Retrying", "Throttled"),
     "batchrun.core.executions": ("Progress",),
     "batchrun.core.files": ("File",),
-    "batchrun.core.job": ("Batch", "Dataset", "Job", "NodeOptions", "Output", "Resource", "Run", "Workflow"),
+    "batchrun.core.formats": ("CsvFormat", "FilesFormat", "Sample"),
+    "batchrun.core.job": ("Batch", "Dataset", "Job", "NodeOptions", "Resource", "Run", "Workflow"),
+    "batchrun.core.output": ("Export", "Output"),
+    "batchrun.core.plans": ("JobPlan",),
     "batchrun.core.policies": ("Backoff", "Budget", "FailurePolicy", "Match", "Retry", "RetryRule"),
+    "batchrun.core.prices": ("Price",),
+    "batchrun.core.refreshes": ("AlreadyRefreshing", "RefreshPlan"),
     "batchrun.telemetry.otel": ("OpenTelemetry",),
     "batchrun.telemetry.prometheus": ("Prometheus",),
     "batchrun.workflows.context": ("Context",),
@@ -41,6 +70,7 @@ _PLACES = {
 _PLACE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [
+    "AlreadyRefreshing",
     "ApiKey",
     "AsyncClient",
     "AsyncExecution",
@@ -52,16 +82,20 @@ __all__ = [
     "Budget",
     "Client",
     "Context",
+    "CsvFormat",
     "Dataset",
     "Execution",
     "ExecutionEnded",
     "ExecutionError",
     "ExecutionStarted",
+    "Export",
     "FailurePolicy",
     "File",
+    "FilesFormat",
     "ItemEnded",
     "Job",
     "JobError",
+    "JobPlan",
     "Match",
     "NodeEnded",
     "NodeError",
@@ -70,10 +104,12 @@ __all__ = [
     "OAuth2",
     "OpenTelemetry",
     "Output",
+    "Price",
     "Progress",
     "ProgressMade",
     "Prometheus",
     "PythonWorkflow",
+    "RefreshPlan",
     "Rejected",
     "ReplayMismatch",
     "Resource",
@@ -81,16 +117,22 @@ __all__ = [
     "RetryRule",
     "Retrying",
     "Run",
+    "Sample",
     "Throttled",
     "Workflow",
     "__version__",
+    "diff",
     "execute",
     "gather",
     "map",
     "node",
     "now",
+    "open",
     "pause",
+    "plan",
+    "plan_refresh",
     "random",
+    "refresh",
     "rerun",
     "resume",
     "retry",

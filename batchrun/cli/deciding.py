@@ -57,6 +57,8 @@ def waiting_page(execution: Execution, *, as_json: bool) -> str:
     if len(items) > _SHOWN:
         lines.append(f"  … and {len(items) - _SHOWN:,} more: --json lists all")
     named = safe(shlex.quote(str(near(execution.folder))))
+    if all(item.is_decided_elsewhere for item in items):
+        return "\n".join([*lines, f"to go on when somebody has decided at the service: batchrun resume {named}"])
     return "\n".join([*lines, f"to decide: batchrun approve {named} --item ID, or reject; --all for all of them"])
 
 

@@ -43,7 +43,7 @@ def known(execution: Execution) -> Known:
         return Known(None, progress)
     totals = journal_totals(execution.folder, tuple(_nodes(execution.record)))
     if totals.processed_items >= progress.processed_items or not execution.is_in_progress:
-        done = {name: getattr(totals, name) for name in ("completed_items", "failed_items", "skipped_items")}
+        done = {name: getattr(totals, name) for name in ("completed_items", "failed_items", "skipped_items", "reused_items")}
         progress = replace(progress, **done)
     return Known(totals, progress)
 

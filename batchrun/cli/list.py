@@ -12,9 +12,11 @@ from batchrun.cli.text import counted, duration, local_time, one_line, table
 from batchrun.core.executions import ExecutionStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from batchrun.client import Execution
 
-_HEADER = ("id", "job", "status", "items", "failed", "started", "duration")
+_HEADER = ("id", "job", "status", "trigger", "items", "failed", "started", "duration")
 _JOB_CHARS = 40
 
 
@@ -60,7 +62,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     if as_json:
         click.echo(json.dumps([_plain(execution) for execution in shown], indent=2, ensure_ascii=False))
     elif shown:
-        click.echo("\n".join(table(_HEADER, [_row(execution) for execution in shown])).lstrip("\n"))
+        click.echo("\n".join(_table(shown)).lstrip("\n"))
     if not found:
         click.echo(_nothing(runs, is_filtered=bool(status or job is not None or since or until)), err=True)
     elif len(found) > limit:
@@ -96,6 +98,14 @@ def _plain(execution: Execution) -> dict[str, Any]:
     return {**kept, "status": execution.status, "error": execution.error, "progress": plain(execution.progress)}
 
 
+def _table(shown: list[Execution]) -> Iterator[str]:
+    """The executions as a table, and what started them where that was no person."""
+    rows, column = [_row(execution) for execution in shown], _HEADER.index("trigger")
+    if all(row[column] == "-" for row in rows):
+        return table(_HEADER[:column] + _HEADER[column + 1 :], [row[:column] + row[column + 1 :] for row in rows])
+    return table(_HEADER, rows)
+
+
 def _row(execution: Execution) -> tuple[str, ...]:
     progress, started = execution.progress, execution.record.get("started_at")
     is_counted = progress.total_items > 0 or execution.totals is not None
@@ -103,11 +113,16 @@ def _row(execution: Execution) -> tuple[str, ...]:
         execution.id,
         one_line(execution.job_name, _JOB_CHARS),
         "interrupted, resumable" if execution.status == "interrupted" else execution.status,
-        f"{progress.processed_items:,}/{progress.total_items:,}" if is_counted else "-",
+        one_line(str(execution.record.get("trigger") or "-"), _JOB_CHARS),
+        f"{progress.processed_items:,}/{progress.total_items:,}{_reused(progress.reused_items)}" if is_counted else "-",
         f"{progress.failed_items:,}" if is_counted else "-",
         local_time(started) if started else "-",
         _pace(execution),
     )
+
+
+def _reused(count: int) -> str:
+    return f", {count:,} reused" if count else ""
 
 
 def _pace(execution: Execution) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from batchrun.cli.summary import (
     slow_nodes,
     status,
     times,
+    used_text,
     waited_text,
     without_empty,
 )
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from batchrun.core.executions import Progress, ResourceState
 
 _LABEL_CHARS = 11
+_USED = ("input tokens", "output tokens", "cost")
 
 
 def execution_page(execution: Execution, known: Known) -> str:
@@ -55,12 +57,18 @@ def nodes_page(execution: Execution, known: Known) -> str:
             node.node_type,
             *(f"{count:,}" for count in (node.calls, node.attempts, node.cached, node.completed, node.failed, node.skipped)),
             *times(node),
+            f"{node.input_tokens:,}",
+            f"{node.output_tokens:,}",
+            f"{node.cost:,.6g}",
             f"{open_nodes.get(node.node_id, 0):,}",
         )
         for node in nodes
     ]
-    header = ("node", "type", "calls", "attempts", "cached", "completed", "failed", "skipped", *TIMES, "open now")
-    lines += table(*without_empty("cached", header, rows)) if rows else ["", "nothing is written down of its nodes so far"]
+    header: Sequence[str] = ("node", "type", "calls", "attempts", "cached", "completed", "failed", "skipped", *TIMES, *_USED, "open now")
+    cells: Sequence[Sequence[str]] = rows
+    for name in ("cached", *_USED):
+        header, cells = without_empty(name, header, cells)
+    lines += table(header, cells) if rows else ["", "nothing is written down of its nodes so far"]
     if execution.totals is None and rows:
         lines += ["", "counted from the items that are done"]
     return "\n".join(lines)
@@ -87,12 +95,18 @@ def _fields(execution: Execution, known: Known) -> Iterator[tuple[str, str]]:
     yield from _places(execution)
     yield from _times(execution)
     yield "items", _counts(execution, known)
+    if known.totals is not None and any(known.totals.usage):
+        yield "used", used_text(known.totals.usage)
     if waited := waited_text(execution.waited_seconds):
         yield "time", f"of all items together: {waited}"
     if execution.status in ("running", "finalizing"):
         yield from _activity(known.progress)
+    if record.get("trigger"):
+        yield "trigger", one_line(str(record["trigger"]))
     if record.get("rerun_of"):
         yield "rerun of", str(record["rerun_of"])
+    if record.get("refresh_of"):
+        yield "refresh of", str(record["refresh_of"])
 
 
 def _status(execution: Execution) -> str:
@@ -170,7 +184,11 @@ def _service(state: ResourceState) -> str:
     """What a named service is doing."""
     limit = f" of at most {state['limit']:,}" if state["limit"] is not None else ""
     rate = f", at most {state['requests_per_minute']:g} a minute" if state["requests_per_minute"] is not None else ""
+    if state.get("tokens_per_minute") is not None:
+        rate += f", at most {state['tokens_per_minute']:,g} tokens a minute"
     told = f"{state['in_flight']:,}{limit} in flight, {state['queued']:,} queued{rate}"
+    if state.get("tokens"):
+        told += f", {state['tokens']:,} tokens used"
     if state["throttled"]:
         told += f", {state['throttled']:,} of {counted(state['calls'], 'call')} throttled"
     if state["parked_at"] is not None:

@@ -45,14 +45,14 @@ def command(  # noqa: PLR0913 - one parameter per option
     if detach and metrics_port is not None:
         raise click.UsageError("--metrics-port is about this process; leave it out, or leave out --detach")
     if detach:
-        return _submitted(submit(job, overrides), quiet=quiet, as_json=as_json)
+        return submitted(submit(job, overrides), quiet=quiet, as_json=as_json)
     end_when_held()
     with prints_aside(as_json=as_json):
         execution = execute(job, overrides, quiet=quiet, on_event=metrics_of(metrics_port))
     return told(execution, quiet=quiet, as_json=as_json)
 
 
-def _submitted(execution: Execution, *, quiet: bool, as_json: bool) -> int:
+def submitted(execution: Execution, *, quiet: bool, as_json: bool) -> int:
     """Show how to find an execution that another process runs."""
     click.echo(json.dumps(execution.record, indent=2, ensure_ascii=False) if as_json else execution.id)
     if not quiet:
@@ -62,13 +62,15 @@ def _submitted(execution: Execution, *, quiet: bool, as_json: bool) -> int:
 
 def told(execution: Execution, *, quiet: bool, as_json: bool) -> int:
     """Show how an execution ended. Returns the exit code, if the process can end in the ordinary way."""
-    from batchrun.cli.summary import summary
+    from batchrun.cli.summary import publishing_trouble, summary
 
     code = exit_code(execution.status, execution.stop_reason, execution.progress.failed_items)
     must_leave = execution.has_stuck_threads
     try:
         if not quiet:
             click.echo(summary(execution), err=True)
+        elif (trouble := "; ".join(publishing_trouble(execution))) and execution.status == "completed":
+            click.echo(trouble, err=True)
         if as_json:
             click.echo(json.dumps(execution.record, indent=2, ensure_ascii=False))
     except BrokenPipeError:  # nobody reads any more

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from batchrun.cli.folders import near
 from batchrun.cli.text import counted, duration, local_time, one_line, safe, table
+from batchrun.execution.publishing import unpublished
 
 if TYPE_CHECKING:
     from batchrun.cli.known import Known
     from batchrun.client import Execution
     from batchrun.core.executions import Progress
+    from batchrun.core.items import Usage
     from batchrun.results import NodeTotals, ResultTotals
 
 _MOST_ROWS = 8
@@ -48,6 +50,7 @@ def _lines(execution: Execution, totals: ResultTotals | None, progress: Progress
     yield counts(progress, is_counted=progress.total_items > 0 or execution.totals is not None)
     if totals is not None:
         yield from slow_nodes(totals)
+        yield from spent(totals)
         yield from batches(execution)
         yield from waits(execution)
         yield from outages(execution)
@@ -88,6 +91,7 @@ def counts(progress: Progress, *, is_counted: bool) -> str:
         "not done": progress.total_items - progress.processed_items - progress.waiting_items if is_counted else 0,
     }
     shown = ", ".join(f"{count:,} {name}" for name, count in numbers.items() if count or name == "completed")
+    shown += f"; {progress.reused_items:,} of them reused" if progress.reused_items else ""
     return f"{counted(progress.total_items, 'item')}: {shown}" if is_counted else f"{shown}; how many there are in all is not known"
 
 
@@ -120,6 +124,18 @@ def times(node: NodeTotals) -> tuple[str, ...]:
         *("-" if milliseconds is None else f"{milliseconds:,.{3 if milliseconds < 1 else 1}f}" for milliseconds in shares),
         f"{node.max_ms:,.1f}",
     )
+
+
+def spent(totals: ResultTotals) -> Iterator[str]:
+    """The tokens that all calls used, and what they cost, if they used any."""
+    if any(totals.usage):
+        yield f"used: {used_text(totals.usage)}"
+
+
+def used_text(usage: Usage) -> str:
+    """What calls used, for people."""
+    cost = f", cost {usage.cost:,.6g}" if usage.cost else ""
+    return f"{usage.input_tokens:,} input and {usage.output_tokens:,} output tokens{cost}"
 
 
 def waits(execution: Execution) -> Iterator[str]:
@@ -191,16 +207,28 @@ def files(execution: Execution) -> Iterator[str]:
         "failures.parquet": "   the rows of the failed items: a dataset for another job" if is_of_now else "   as above",
         "rejects.parquet": f"   {execution.record.get('rejected_rows') or 0:,} rows of the dataset that do not parse",
         **{f"results.{name}": "" for name in ("csv", "ndjson", "arrow")},
+        "report.html": "   counts, charts and failures, for a browser" if is_of_now else "   as above",
         "process.log": "   what its process had to say",
     }
     for name, note in notes.items():
         path = folder / name
         if path.exists() and (name != "process.log" or path.stat().st_size):
             yield f"{safe(str(near(path)))}{note}"
+    told = execution.record.get("publish") or {}
+    if told.get("published_at") is not None:
+        yield f"{safe(told['url'])}   a copy of {local_time(told['published_at'])}"
+
+
+def publishing_trouble(execution: Execution) -> Iterator[str]:
+    """Where its files should be and are not, why, and what to do."""
+    if (trouble := unpublished(execution.record)) is not None:
+        yield f"not published to {safe(trouble[0])}: {safe(trouble[1])}"
+        yield f"to publish it: batchrun publish {_named(execution)}"
 
 
 def advice(execution: Execution, failed_items: int) -> Iterator[str]:
     """What can be done with an execution as it is now."""
+    yield from publishing_trouble(execution)
     if execution.is_in_progress:
         yield f"to watch it: batchrun watch {_named(execution)}"
     if not _is_durable(execution):

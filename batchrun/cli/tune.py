@@ -17,7 +17,7 @@ from batchrun.cli.folders import execution_folder, of_execution
     "settings",
     multiple=True,
     metavar="PATH=VALUE",
-    help="Change a limit: --set resources.NAME.max_concurrency=4, or requests_per_minute; null: none.",
+    help="Change a limit: --set resources.NAME.max_concurrency=4, requests_per_minute or tokens_per_minute; null: none.",
 )
 def command(execution: str, *, runs: Path, parallelism: int | None, settings: tuple[str, ...]) -> None:
     """Change limits of EXECUTION while it runs: an id, the beginning of one, a folder, or "latest" (default).

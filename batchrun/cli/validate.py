@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from batchrun.cli.options import job_options, overrides_of
+from batchrun.cli.text import safe
 
 
 @click.command("validate")
@@ -16,5 +17,9 @@ def command(job: Path, *, settings: tuple[str, ...], filter_: str | None, limit:
     from batchrun.execution import prepare
 
     prepared = prepare(job, overrides_of(settings, filter_, limit))
+    for warning in prepared.warnings:
+        click.secho(warning, err=True, bold=True)
     nodes = ", ".join(step.id for step in prepared.plan.steps)
-    click.echo(f"{job}: valid; {len(prepared.source.columns)} columns, nodes: {nodes}", err=True)
+    publish = prepared.loaded.job.output.publish
+    published = "" if publish is None else f"; results will be published to {safe(publish)}"
+    click.echo(f"{job}: valid; {len(prepared.source.columns)} columns, nodes: {nodes}{published}", err=True)

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, Self, TypeAlias, get_args
 
 from batchrun.client import detached
+from batchrun.client.awaited import AsyncExecution
 from batchrun.client.datasets import AsyncDatasets, Datasets
-from batchrun.client.execution import AsyncExecution, Execution
+from batchrun.client.execution import Execution
 from batchrun.client.finding import find_executions, find_folder
 from batchrun.client.pauses import in_thread
+from batchrun.client.refreshing import refresh_detached
+from batchrun.client.schedules import AsyncSchedules, Schedules
 from batchrun.core.checks import at_least, problem, refuse
 from batchrun.core.errors import known_values
 from batchrun.core.executions import ExecutionStatus
@@ -135,6 +138,7 @@ class Client:
     Attributes:
         executions: those there are.
         datasets: the named datasets.
+        schedules: when which jobs are run.
 
     Example:
         >>> with batchrun.Client() as client:  # doctest: +SKIP
@@ -147,6 +151,7 @@ class Client:
         self._home = Path(home or store_home()).absolute()  # a later change of the working directory must not lead elsewhere
         self.executions = Executions(self._home, Path(runs).absolute())
         self.datasets = Datasets(self._home)
+        self.schedules = Schedules(self._home)
 
     def submit(self, job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Execution:
         """Check a job and run it in a process of its own, which goes on when this one ends. Returns at once; see `batchrun.submit`.
@@ -164,6 +169,26 @@ class Client:
             'pending'
         """
         return Execution(detached.submit(job, overrides, self._home))
+
+    def refresh(self, job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Execution:
+        """Run what changed since the last good execution of a job, in a process of its own; see `batchrun.refresh`.
+
+        Returns when it is known what changed: the new execution, or the earlier one when nothing did.
+
+        Args:
+            job: a job file, or a `Job` whose dataset is a path or a `Dataset` with an id.
+            overrides: values for fields of the job by their path.
+
+        Raises:
+            JobError: the job is refused, such as one without `dataset.id`. Nothing was started.
+            AlreadyRefreshing: another refresh of the job is at work. Nothing was started.
+            ExecutionError: the earlier execution cannot be read, or no process can be started.
+
+        Example:
+            >>> client.refresh("configs/quickstart.yaml", {"dataset.id": "id"}).wait()  # doctest: +SKIP
+            'completed'
+        """
+        return Execution(refresh_detached(job, overrides, self._home))
 
     def close(self) -> None:
         """Give back what the client holds. Executions go on."""
@@ -190,6 +215,7 @@ class AsyncClient:
     Attributes:
         executions: those there are.
         datasets: the named datasets.
+        schedules: when which jobs are run.
 
     Example:
         >>> async with batchrun.AsyncClient() as client:  # doctest: +SKIP
@@ -202,10 +228,15 @@ class AsyncClient:
         self._client = Client(home, runs)
         self.executions = AsyncExecutions(self._client.executions)
         self.datasets = AsyncDatasets(self._client.datasets)
+        self.schedules = AsyncSchedules(self._client.schedules)
 
     async def submit(self, job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] = ()) -> AsyncExecution:
         """Check a job and run it in a process of its own; see `Client.submit`."""
         return AsyncExecution.like(await in_thread(self._client.submit, job, overrides))
+
+    async def refresh(self, job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] = ()) -> AsyncExecution:
+        """Run what changed since the last good execution of a job, in a process of its own; see `Client.refresh`."""
+        return AsyncExecution.like(await in_thread(self._client.refresh, job, overrides))
 
     async def close(self) -> None:
         """Give back what the client holds. Executions go on."""

@@ -46,7 +46,7 @@ def submit(job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str], 
         refuse_local_functions(prepared.loaded)
         folder = spooled or folder_of(prepared, execution_id)
         with undone(folder):
-            _start(submitted(prepared, execution_id, folder, store=str((home or store_home()).absolute())))
+            start(submitted(prepared, execution_id, folder, store=str((home or store_home()).absolute())))
     return folder
 
 
@@ -65,7 +65,7 @@ def rerun(
     before = Record.read(folder)
     _refuse_local_functions(before, overrides, outputs)
     with submit_again(folder, overrides, dataset_version, outputs, _store_of(before)) as (_, record):
-        _start(record)
+        start(record)
     return record.folder
 
 
@@ -115,7 +115,12 @@ def why_lost(folder: Path) -> str | None:
     return _lost.get(folder)
 
 
-def _start(record: Record) -> None:
+def start(record: Record) -> None:
+    """Start a process that runs an execution which was submitted.
+
+    Raises:
+        ExecutionError: its folder cannot be written to, or no process can be started.
+    """
     on_end = partial(_note_end, record.folder, log_size(record.folder))
     home = Path(record.content["store"])
     spawn(record.folder, {"verb": "run", "status": "pending", "options": {}}, home=home, on_end=on_end)

@@ -1,4 +1,4 @@
-"""One execution, and what can be asked of it: in calls that block, or that are awaited."""
+"""One execution, and what can be asked of it in calls that block; those that are awaited are in `awaited`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchrun.client import verbs
-from batchrun.client.pauses import awaiting, blocking, in_thread
+from batchrun.client.pauses import blocking
 from batchrun.client.starting import DatasetVersion
 from batchrun.client.view import ExecutionView
 from batchrun.core.executions import ShownStatus
@@ -96,7 +96,7 @@ class Execution(ExecutionView):
         return verbs.pause(self)
 
     def tune(self, overrides: Mapping[str, Any] | Sequence[str]) -> None:
-        """Change `run.parallelism`, or `max_concurrency` and `requests_per_minute` of resources, while it runs.
+        """Change `run.parallelism`, or `max_concurrency`, `requests_per_minute` and `tokens_per_minute` of resources, while it runs.
 
         Args:
             overrides: the new values, such as `{"run.parallelism": 10}` or `["resources.api.max_concurrency=4"]`.
@@ -222,79 +222,21 @@ class Execution(ExecutionView):
         """
         return Execution(verbs.rerun(self, overrides, dataset_version=dataset_version, outputs=outputs))
 
+    def publish(self, url: str | None = None) -> str:
+        """Copy its files to an object store, in the place of those that an earlier end has left there.
 
-class AsyncExecution(ExecutionView):
-    """One execution for programs with an event loop: the properties of `Execution`, and its verbs, to be awaited.
+        Args:
+            url: the address that they are put below, in a folder named by the id; null: `output.publish` of its job.
 
-    Looking at it blocks for about a millisecond, and is done in worker threads; waiting takes no thread, so hundreds of executions
-    can be waited for at once. Properties that read the result, such as `results`, block. Cancelling a call stops
-    the waiting and nothing else: what was asked may still happen.
+        Returns:
+            The address of that folder.
 
-    Example:
-        >>> async with batchrun.AsyncClient() as client:  # doctest: +SKIP
-        ...     execution = await client.submit("configs/quickstart.yaml")
-        ...     await execution.wait(timeout_seconds=300)
-        'completed'
-    """
+        Raises:
+            JobError: the address is refused, or `batchrun[cloud]` is not installed.
+            ExecutionError: it has no result, a process runs it, no address is known, or the store does not take the files.
 
-    async def refresh_status(self) -> ShownStatus:
-        """Look at the execution again; see `Execution.refresh_status`."""
-        return await in_thread(self.look)
-
-    async def wait(self, *, interval_seconds: float = 1.0, timeout_seconds: float | None = None, adaptive: bool = False) -> ShownStatus:
-        """Wait until the execution has ended, was stopped, or has lost its process; see `Execution.wait`."""
-        return await awaiting(self.looks(interval_seconds, timeout_seconds, adaptive=adaptive))
-
-    async def cancel(self) -> Answer:
-        """End the execution for good, as far as it has come; see `Execution.cancel`."""
-        return await in_thread(verbs.cancel, self)
-
-    async def pause(self) -> Answer:
-        """Stop the execution within a second, so that it can be resumed; see `Execution.pause`."""
-        return await in_thread(verbs.pause, self)
-
-    async def tune(self, overrides: Mapping[str, Any] | Sequence[str]) -> None:
-        """Change limits of the execution while it runs; see `Execution.tune`."""
-        await in_thread(verbs.tune, self, overrides)
-
-    async def waiting_items(self) -> list[WaitingItem]:
-        """The items that wait for a person; see `Execution.waiting_items`."""
-        return await in_thread(lambda: list(decisions.waiting_items(self.folder)))
-
-    async def approve(
-        self, items: Sequence[Any] | None = None, *, output: Any = ..., node_id: str | None = None, by: str | None = None
-    ) -> list[WaitingItem]:
-        """Let items go on that wait for a person; see `Execution.approve`."""
-        return await in_thread(verbs.approve, self, items, output, node_id=node_id, by=by)
-
-    async def reject(
-        self, items: Sequence[Any] | None = None, *, reason: str | None = None, node_id: str | None = None, by: str | None = None
-    ) -> list[WaitingItem]:
-        """Have the nodes fail that wait for a person; see `Execution.reject`."""
-        return await in_thread(verbs.reject, self, items, reason, node_id=node_id, by=by)
-
-    async def resume(self, overrides: Mapping[str, Any] | Sequence[str] = (), *, accept_changes: bool = False) -> None:
-        """Go on with the execution in a process of its own; see `Execution.resume`."""
-        await awaiting(verbs.resume(self, overrides, accept_changes=accept_changes))
-
-    async def retry(
-        self,
-        where: str | None = None,
-        overrides: Mapping[str, Any] | Sequence[str] = (),
-        *,
-        from_start: bool = False,
-        accept_changes: bool = False,
-    ) -> None:
-        """Run failed items again, in a process of its own; see `Execution.retry`."""
-        await awaiting(verbs.retry(self, where, overrides, from_start=from_start, accept_changes=accept_changes))
-
-    async def rerun(
-        self,
-        overrides: Mapping[str, Any] | Sequence[str] = (),
-        *,
-        dataset_version: DatasetVersion = "latest",
-        outputs: Mapping[str, Any] | Sequence[str] = (),
-    ) -> AsyncExecution:
-        """Run its job again as a new execution, in a process of its own; see `Execution.rerun`."""
-        folder = await in_thread(verbs.rerun, self, overrides, dataset_version=dataset_version, outputs=outputs)
-        return await in_thread(AsyncExecution, folder)
+        Example:
+            >>> execution.publish("s3://my-bucket/results")  # doctest: +SKIP
+            's3://my-bucket/results/20261101T093000-0a1b2c3d4e'
+        """
+        return verbs.publish(self, url)

@@ -56,7 +56,7 @@ def execute(
     overrides = with_inputs(overrides, inputs)
     with new_folder(job, overrides) as (source, execution_id, spooled):
         prepared = prepare(source, overrides)
-        return _run(ExecutionRun(prepared, execution_id, spooled or folder_of(prepared, execution_id), quiet=quiet), on_event)
+        return run_here(ExecutionRun(prepared, execution_id, spooled or folder_of(prepared, execution_id), quiet=quiet), on_event)
 
 
 def submit(job: str | Path | Job, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Execution:
@@ -132,11 +132,11 @@ def resumed(
     prepared, earlier = reopen(record, overrides), Earlier(record, accept_changes)
     if held := held_items(record.folder):
         first = ExecutionRun(reopen_isolated(record, overrides), record.id, record.folder, quiet=quiet, earlier=earlier._replace(held=held))
-        execution = _run(first, on_event)
+        execution = run_here(first, on_event)
         if not first.leaves_others:
             return execution
         earlier = Earlier(Record.read(record.folder), accepts_changes=False)
-    return _run(ExecutionRun(prepared, record.id, record.folder, quiet=quiet, earlier=earlier), on_event)
+    return run_here(ExecutionRun(prepared, record.id, record.folder, quiet=quiet, earlier=earlier), on_event)
 
 
 def retry(  # noqa: PLR0913 - what it runs, how, and who is told
@@ -201,7 +201,7 @@ def retried(  # noqa: PLR0913 - as `retry`
     if not record.has_begun:
         raise NothingToRetry(f"no item of {record.folder} has failed: it is {record.status} and has not begun")
     earlier = Earlier(record, accept_changes, Retry(where, from_start))
-    return _run(ExecutionRun(reopen(record, overrides), record.id, record.folder, quiet=quiet, earlier=earlier), on_event)
+    return run_here(ExecutionRun(reopen(record, overrides), record.id, record.folder, quiet=quiet, earlier=earlier), on_event)
 
 
 def rerun(
@@ -233,7 +233,7 @@ def rerun(
     """
     with submit_again(Path(folder).resolve(), overrides, dataset_version, outputs) as (prepared, record):
         run = ExecutionRun(prepared, record.id, record.folder, quiet=quiet, earlier=Earlier(record, accepts_changes=False))
-        return _run(run, on_event)
+        return run_here(run, on_event)
 
 
 def map(
@@ -266,7 +266,8 @@ def map(
     return execute(Job(dataset=dataset, workflow=function, parallelism=parallelism, **sections), quiet=quiet, on_event=on_event)
 
 
-def _run(run: ExecutionRun, on_event: Listeners) -> Execution:
+def run_here(run: ExecutionRun, on_event: Listeners) -> Execution:
+    """Run an execution in this process to its end, and on for as long as persons decide about its items meanwhile."""
     listeners = run.listeners = tuple(on_event) if isinstance(on_event, Sequence) else (on_event,)
     outcome = _outside_of_loops(run)
     while outcome.status == "waiting" and run.has_decisions:  # persons have decided meanwhile

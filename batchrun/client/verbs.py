@@ -12,7 +12,7 @@ from batchrun.client.starting import DatasetVersion
 from batchrun.client.view import ExecutionView
 from batchrun.core.errors import InvalidValue
 from batchrun.engine.faithful import faithful_text
-from batchrun.execution import account, decisions
+from batchrun.execution import account, decisions, publishing
 from batchrun.execution.account import Answer
 from batchrun.execution.decisions import WaitingItem
 from batchrun.workflows.decisions import Decision
@@ -69,6 +69,13 @@ def _plain(output: Any) -> Any:
             "give dicts with text keys, lists, text, numbers, booleans and null"
         )
     return output
+
+
+def publish(execution: ExecutionView, url: str | None) -> str:
+    """See `Execution.publish`."""
+    address = publishing.publish(execution.folder, url)
+    execution.look()
+    return address
 
 
 def resume(execution: ExecutionView, overrides: Mapping[str, Any] | Sequence[str], *, accept_changes: bool) -> Pauses[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from batchrun.core.checks import above, refuse
 from batchrun.core.errors import ExecutionError
 from batchrun.core.executions import Progress, ShownStatus
 from batchrun.execution import Outcome, Record, account, why_held
+from batchrun.execution.sourced import rows_with_source
+from batchrun.reports import short_page
 from batchrun.results import NodeTotals, ResultTotals, read_results, scan_results
 from batchrun.store import StoredExecution
 
@@ -195,13 +198,21 @@ class ExecutionView:
         """
         return read_results(self.folder)
 
-    def results_frame(self) -> pl.LazyFrame:
+    def results_frame(self, *, with_source: bool = False) -> pl.LazyFrame:
         """The result as a polars frame that reads only what is asked of it.
+
+        Args:
+            with_source: have the columns of each item's row in the dataset at the end. One that the result has another column of the
+                same name for gets the prefix `source_`.
 
         Raises:
             ExecutionError: the execution has not come to a result.
+            JobError: with `with_source`, the dataset is not what it was, naming the files, or is gone.
+
+        Example:
+            >>> execution.results_frame(with_source=True).group_by("language").len().collect()  # doctest: +SKIP
         """
-        return scan_results(self.folder)
+        return rows_with_source(Record.read(self.folder)).frame if with_source else scan_results(self.folder)
 
     @property
     def failures(self) -> pa.Table:
@@ -234,6 +245,11 @@ class ExecutionView:
         if self.status == "pending":
             return f"no process has begun it yet: if none does, {self.folder / LOG_FILE} says why, and resume starts one"
         return "it goes on"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        folder = min(str(self.folder), os.path.relpath(self.folder), key=len)
+        return short_page(self.record, self.status, self.error, self.progress, folder)
 
     def __repr__(self) -> str:
         shown, kind = self.progress, type(self).__name__

@@ -20,7 +20,7 @@ from batchrun.core.errors import JobError, Problem
 from batchrun.core.job import Dataset, Job, LoadedJob, Run, Workflow
 from batchrun.workflows.functions import NodeFunction, PythonWorkflow
 
-_OWN_OPTIONS = ("retry", "timeout_seconds", "cache", "dedupe", "placement", "max_output_bytes")
+_OWN_OPTIONS = ("retry", "timeout_seconds", "cache", "dedupe", "placement", "max_output_bytes", "resource", "secrets")
 
 
 def load_job(

@@ -74,7 +74,8 @@ class DatasetVersion:
         created_at: when it was added.
         path: what it was added from: a file, a folder or a glob. When it is not a copy, its rows are read there.
         is_copy: whether its files are kept in managed storage.
-        options: how its files are read: `format`, `csv`, `schema` and `on_bad_rows` of the job file, as far as they were given.
+        options: how its files are read: `format`, `csv`, `schema`, `schema_mode` and `on_bad_rows` of the job file, as far as
+            they were given.
         content: its files, rows and columns.
         tags: what it is called, besides its number.
 

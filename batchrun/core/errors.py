@@ -8,10 +8,18 @@
         ├── InvalidValue          a value does not have the declared type, or cannot be written down
         ├── UndefinedReference    a template names something this item does not have
         ├── HttpStatusError       a service answered with an error status
+        │   └── QuotaExhausted    nothing is left of what was paid for, or may be used
         ├── TransportError        a service could not be reached, or broke off
         ├── ServiceParked         a service has been out of order for as long as the job allows
         ├── ResponseError         a service answered with something that is not what was asked for
-        │   └── Unsuccessful      what it said is not what the job calls a success
+        │   ├── Unsuccessful      what it said is not what the job calls a success
+        │   ├── InvalidAnswer     a model's answer does not have the form that the job gives it
+        │   ├── AnswerCutOff      a model's answer was cut off at its largest length
+        │   └── AnswerRefused     a model, or a filter around it, refused to answer
+        ├── RemoteFailed          the run of a remote workflow that did the item's work has failed
+        │   ├── RemoteCancelled   it was cancelled, by somebody else
+        │   └── RemoteRejected    the service did not take it, or a person there said no
+        ├── SubmitInDoubt         a remote run may have begun, and nobody knows its id
         ├── AddressRefused        an address or a path taken from item data is not allowed by the job
         ├── FileMissing           there is no such file
         ├── FileUnreadable        a file is there but cannot be read
@@ -28,7 +36,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
+
+Outage: TypeAlias = Literal["unreachable", "broken", "silent"]
+"""What is known of a service that is out of order: see `NodeError.outage`."""
 
 
 class BatchrunError(Exception):
@@ -73,7 +84,7 @@ class NodeError(BatchrunError):
         retry_after_seconds: how long the service asked to be left alone.
         stops_execution: no other item can fare better, so the execution pauses; the item stays not done.
         outage: the call failed because its service is out of order: a `retry` uses up no attempt. `unreachable`: the request never
-            reached it; `broken`: it did, so it may be the request that breaks the service.
+            reached it; `broken`: it did, so it may be the request that breaks the service; `silent`: there was no answer in time.
         response_body: the beginning of what the service said, for retry rules; never written down.
         remote_traceback: where it was raised, when that was in another process; for people.
     """
@@ -83,7 +94,7 @@ class NodeError(BatchrunError):
     http_status: int | None = None
     retry_after_seconds: float | None = None
     stops_execution: bool = False
-    outage: Literal["unreachable", "broken"] | None = None
+    outage: Outage | None = None
     response_body: bytes | None = None
     remote_traceback: str | None = None
 
@@ -105,13 +116,22 @@ class UndefinedReference(NodeError):
 
 
 class HttpStatusError(NodeError):
-    """A service answered with an error status."""
+    """A service answered with an error status; `location` is the other address that it names, and never written down."""
+
+    location: str | None = None
 
     def __init__(self, message: str, http_status: int, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.http_status = http_status
         self.retry_after_seconds = retry_after_seconds
         self.retryable = http_status in {408, 425, 429} or http_status >= 500
+
+
+class QuotaExhausted(HttpStatusError):
+    """Nothing is left of what was paid for, or may be used.
+
+    No other call fares better, so the execution pauses unless a rule for this error says otherwise.
+    """
 
 
 class TransportError(NodeError):
@@ -141,6 +161,39 @@ class ResponseError(NodeError):
 
 class Unsuccessful(ResponseError):
     """A service answered in the right form, and what it said is not what the job calls a success."""
+
+
+class InvalidAnswer(ResponseError):
+    """The answer of a model does not have the form that the job gives it, also after it was told so."""
+
+
+class AnswerCutOff(ResponseError):
+    """The answer of a model was cut off because it reached its largest length."""
+
+
+class AnswerRefused(ResponseError):
+    """A model refused to answer, or a content filter refused the question or the answer."""
+
+
+class RemoteFailed(NodeError):
+    """The run of a remote workflow has failed. The same run again costs the same again: tried again only if a rule says so."""
+
+    retryable = False
+
+
+class RemoteCancelled(RemoteFailed):
+    """The run of a remote workflow was cancelled, by somebody else."""
+
+
+class RemoteRejected(RemoteFailed):
+    """A service did not take a run, or a person there has rejected it."""
+
+
+class SubmitInDoubt(NodeError):
+    """A run may have begun at a service, and its id never came: whoever submits again may pay for it twice."""
+
+    retryable = False
+    ambiguous = True
 
 
 class AddressRefused(NodeError):

@@ -47,7 +47,9 @@ class ResourceState(TypedDict):
         queued: calls that wait for their turn.
         limit: the most calls at a time at this moment; null: no limit.
         requests_per_minute: the limit of calls a minute; null: none.
+        tokens_per_minute: the limit of tokens a minute; null: none.
         calls: calls made so far, in this process.
+        tokens: tokens that calls have used so far, in this process.
         throttled: calls the service answered with 429 or 503.
         parked_at: since when calls are parked because the service is out of order; null: they are not.
         parked_why: the last failure before; null as above.
@@ -59,7 +61,9 @@ class ResourceState(TypedDict):
     queued: int
     limit: int | None
     requests_per_minute: float | None
+    tokens_per_minute: float | None
     calls: int
+    tokens: int
     throttled: int
     parked_at: str | None
     parked_why: str | None
@@ -81,6 +85,7 @@ class Progress:
         waiting_items: items that wait for a person.
         open_items: items worked on, or waiting for another attempt.
         restored_items: items that were done before this process began.
+        reused_items: items whose row a refresh took over from an earlier execution; known once the execution has ended.
         elapsed_seconds: time since this process started its first item.
         total_nodes: nodes of the workflow.
         current_node_id: the node that most open items are at.
@@ -99,6 +104,7 @@ class Progress:
     waiting_items: int = 0
     open_items: int = 0
     restored_items: int = 0
+    reused_items: int = 0
     elapsed_seconds: float = 0.0
     total_nodes: int = 0
     current_node_id: str | None = None

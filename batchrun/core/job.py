@@ -15,10 +15,15 @@ from typing import Any, Literal
 
 from batchrun.core.auth import Auth
 from batchrun.core.checks import above, at_least, problem, refuse
-from batchrun.core.formats import CsvFormat, Sample
+from batchrun.core.connection import Connection
+from batchrun.core.formats import CsvFormat, FilesFormat, Sample
+from batchrun.core.output import Output
 from batchrun.core.policies import Breaker, Budget, FailurePolicy, Retry
+from batchrun.core.prices import Price
 
 NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+_NO_VERSION = "is one of a named dataset or of a Delta table; give the name, or leave out the format"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +31,15 @@ class Dataset:
     """What is read, and which rows of it."""
 
     path: str | None = None
-    """A file, a folder, a glob or a hive-partitioned tree; relative to the job file. Give either this or name."""
+    """A file, a folder, a glob, a hive-partitioned tree or a Delta table; relative to the job file, or an address in an object store: s3://,
+    gs:// or az://. Give either this or name."""
     name: str | None = None
     """A named dataset, made with `batchrun dataset add`; `tickets@3` is short for name and version."""
     version: int | str | None = None
-    """Which version of the named dataset: `latest`, its number, a tag, or a date or time in quotes: the newest version of then."""
-    format: Literal["parquet", "csv", "ndjson", "arrow"] | None = None
-    """The file format; null: from the file names."""
+    """Which version of the named dataset, or of the Delta table at path: `latest`, its number, a tag, or a date or time in quotes: the
+    newest version of then."""
+    format: Literal["parquet", "csv", "ndjson", "arrow", "delta", "files"] | None = None
+    """The file format; `delta`: a Delta table; `files`: each file of a folder is an item; null: from the file names."""
     id: str | None = None
     """The column that names each row; unique and never null. Null: the row's position."""
     input_field: str | None = None
@@ -48,12 +55,17 @@ class Dataset:
     """The columns to read; null: all."""
     schema: dict[str, str] = field(default_factory=dict)
     """Column types that replace what the file says or what is guessed: string, int64, float64, bool, date, …"""
+    schema_mode: Literal["same", "union"] = "same"
+    """Whether all files must have the same columns; union: every column that any file has, null in those that lack it, in a type that
+    holds all values without loss."""
     limit: int | None = None
     """The most items to read, after filter and sample."""
     sample: Sample | None = None
     """A random part of the rows that pass the filter."""
     csv: CsvFormat = CsvFormat()
     """How CSV files are written."""
+    files: FilesFormat = FilesFormat()
+    """Which files become items, with format files."""
     on_bad_rows: Literal["refuse", "reject"] = "refuse"
     """CSV rows that do not parse: refuse the job, or write them to rejects.parquet and go on."""
 
@@ -62,7 +74,8 @@ class Dataset:
         refuse(
             problem("path", "is missing; give the path of a file or folder, or the name of a dataset" if has_neither else None),
             problem("name", f"the dataset has a path, {self.path}, and a name; give only one of them" if has_both else None),
-            problem("version", "is one of a named dataset; give its name" if self.version is not None and self.name is None else None),
+            problem("version", _NO_VERSION if self.version is not None and self.format not in (None, "delta") else None),
+            problem("files", "belongs to format files" if self.files != FilesFormat() and self.format not in (None, "files") else None),
             at_least(0, limit=self.limit),
         )
 
@@ -75,11 +88,11 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resource:
+class Resource(Connection):
     """A named service with settings and limits shared by all nodes that use it."""
 
-    base_url: str
-    """What relative paths of requests are appended to."""
+    base_url: str = ""
+    """What relative paths of requests are appended to; only `python` nodes can do without."""
     headers: dict[str, str] = field(default_factory=dict)
     """Headers sent with every request. They may refer to `{{ secrets.NAME }}` and `{{ vars.name }}`."""
     auth: Auth | None = None
@@ -88,16 +101,21 @@ class Resource:
     """The most calls at any instant; null: no limit beyond `run.parallelism`."""
     requests_per_minute: float | None = None
     """The most calls in any 60 seconds, spread evenly; 0.5 is one in two minutes. Null: no limit."""
+    tokens_per_minute: float | None = None
+    """The most tokens in any 60 seconds, of `chat` nodes: what a call may use is estimated before, and corrected by what it says it has
+    used. Null: no limit."""
     adaptive: bool = False
     """Find out how many calls at a time the service can take, up to max_concurrency; and call nothing while it asks to be left alone."""
     breaker: Breaker | None = Breaker()
     """When calls are parked because the service is out of order; null: never."""
 
     def __post_init__(self) -> None:
+        Connection.__post_init__(self)  # a class with slots is made twice, which breaks super()
         refuse(
             at_least(1, max_concurrency=self.max_concurrency),
-            above(0, requests_per_minute=self.requests_per_minute),
+            above(0, requests_per_minute=self.requests_per_minute, tokens_per_minute=self.tokens_per_minute),
             problem("requests_per_minute", "must be a number, or null for no limit" if self.requests_per_minute == math.inf else None),
+            problem("tokens_per_minute", "must be a number, or null for no limit" if self.tokens_per_minute == math.inf else None),
         )
 
 
@@ -226,22 +244,6 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """Where the result goes and what is in it."""
-
-    path: str = "runs"
-    """Folder that gets one folder per execution; relative to the job file."""
-    export: tuple[Literal["csv", "ndjson", "arrow"], ...] = ()
-    """Copies of the result in other formats, beside results.parquet."""
-    keep: tuple[str, ...] = ()
-    """Source columns copied into the result."""
-    node_executions: Literal["full", "summary", "none"] = "full"
-    """full: with inputs and outputs; summary: status, attempts and times; none: no node records."""
-    events: bool = False
-    """Write down what happens, one JSON object per event, in events.jsonl beside the result."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A dataset, a workflow, and how to run the one through the other.
 
@@ -266,6 +268,8 @@ class Job:
     resources refer to them as `{{ secrets.API_KEY }}`; they are never stored or shown."""
     resources: dict[str, Resource] = field(default_factory=dict)
     """Named services."""
+    prices: dict[str, Price] = field(default_factory=dict)
+    """What tokens of models cost, by the name of the model."""
     run: Run = Run()
     """How the items are run."""
     output: Output = Output()

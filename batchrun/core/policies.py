@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,7 +26,13 @@ class Match:
     def __post_init__(self) -> None:
         if self.http_status is None and self.error_type is None and self.message is None and not self.body:
             raise ValueError("give at least one condition: http_status, error_type, message or body")
-        refuse(problem("message", _pattern_problem(self.message)))
+        refuse(problem("message", _pattern_problem(self.message)), _status_problems(self.http_status or ()))
+
+
+def _status_problems(statuses: tuple[int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    for number, status in enumerate(statuses):
+        if not 100 <= status <= 999:
+            yield ("http_status", number), f"must be a status code of three digits, got {status}"
 
 
 def _pattern_problem(pattern: str | None) -> str | None:
@@ -88,7 +95,7 @@ class Budget:
     max_tokens: int | None = None
     """Input and output tokens that nodes report."""
     max_cost: float | None = None
-    """Cost that nodes report, in whatever unit they report it."""
+    """Cost that nodes report, in whatever unit they report it; of `chat` nodes, in the unit of `prices`."""
 
     def __post_init__(self) -> None:
         refuse(at_least(0, max_calls=self.max_calls, max_tokens=self.max_tokens, max_cost=self.max_cost))
@@ -114,7 +121,7 @@ class Breaker:
     """When a service counts as out of order: its calls are then parked, and one at a time tries it until it answers."""
 
     failures: int = 5
-    """Calls in a row that must fail before: no connection, a broken one, or a status of 500 and above."""
+    """Calls in a row that must fail before: no connection, a broken one, a status of 500 and above, or no answer before the deadline."""
     probe_initial_seconds: float = 0.5
     """How long it is left alone before the first call tries it; twice as long after each one that fails."""
     probe_max_seconds: float = 4.0

@@ -15,7 +15,7 @@ from typing import Any, cast
 from urllib.parse import quote, quote_plus
 
 from batchrun.core.errors import ErrorRecord
-from batchrun.core.items import ItemResult, NodeRecord
+from batchrun.core.items import ItemResult, NodeRecord, Told
 
 MASKED = "***"
 """What stands in the place of a secret."""
@@ -105,6 +105,8 @@ class Mask:
             return self.json(value)
         if isinstance(value, ErrorRecord):
             return self.error(value)
+        if isinstance(value, Told):
+            return Told.of(value, *(None if text is None else self.text(text) for text in (value.prompt, value.external_id)))
         return self.text(value) if isinstance(value, str) else value
 
 

@@ -3,8 +3,10 @@
 from batchrun.execution.held import end_when_held, why_held
 from batchrun.execution.opening import submitted
 from batchrun.execution.prepare import Prepared, prepare
+from batchrun.execution.publishing import publish
 from batchrun.execution.record import Record
 from batchrun.execution.registry import Registry
+from batchrun.execution.reporting import write_report
 from batchrun.execution.resume import Earlier, NothingToRetry, Retry, home_of, job_of, reopen, reopen_dataset
 from batchrun.execution.run import ExecutionRun
 from batchrun.execution.summary import Outcome
@@ -24,8 +26,10 @@ __all__ = [
     "home_of",
     "job_of",
     "prepare",
+    "publish",
     "reopen",
     "reopen_dataset",
     "submitted",
     "why_held",
+    "write_report",
 ]

@@ -47,6 +47,11 @@ class WaitingItem(NamedTuple):
     node: KeptNode
 
     @property
+    def is_decided_elsewhere(self) -> bool:
+        """Whether the person decides at the service that does the work: the next resume asks there."""
+        return self.node.checkpoint is not None
+
+    @property
     def question(self) -> tuple[int, str, str]:
         """What is to be decided: of which item, at which node, about what."""
         return self.node.ordinal, self.node.node_id, digest(self.node.output or b"null")
@@ -130,8 +135,15 @@ def _decided(node: KeptNode, decision: Decision, about: str) -> KeptNode:
 
 def _chosen(folder: Path, ids: Sequence[str] | None, node_id: str | None) -> list[WaitingItem]:
     waiting: dict[str, list[WaitingItem]] = {}
+    elsewhere = ""
     for item in waiting_items(folder):
-        waiting.setdefault(_text(item.id), []).append(item)
+        if not item.is_decided_elsewhere:
+            waiting.setdefault(_text(item.id), []).append(item)
+        elif ids is None or _text(item.id) in ids:
+            where = f"item {_text(item.id)} of {folder} waits at node {item.node_id}"
+            elsewhere = elsewhere or f"{where} for a person at its service: {item.shown}"
+    if elsewhere and (ids is not None or not waiting):
+        raise ExecutionError(f"{elsewhere}. Decide there, then resume. Nothing was decided here")
     if ids is None:
         return [item for items in waiting.values() for item in items if node_id in (None, item.node_id)]
     chosen: list[WaitingItem] = []

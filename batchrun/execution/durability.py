@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from batchrun.core.job import Run
 from batchrun.dispatch.counts import Counts
 from batchrun.flow.budget import Spending, Spent
 from batchrun.results import Journal, Recovered
-from batchrun.results.journal import NODES
+from batchrun.results.files import explained
+from batchrun.results.journal import NODES, epochs
 from batchrun.results.kept import is_waiting, nodes_frame
 
 _OPEN = bytes([1]) + bytes(255)  # done → not open, and the other way round
@@ -51,6 +52,28 @@ class Durability:
         self._timeout_seconds = run.timeout_seconds
         self.spending = Spending(run.budget, Spent(**before))
 
+    def carry(self, header: Mapping[str, Any], write: Callable[[Journal], None]) -> None:
+        """Have the journal of an execution that has not begun start with work of an earlier one, and go on from that.
+
+        Args:
+            header: what the journal says about it.
+            write: writes it.
+
+        Raises:
+            ExecutionError: it cannot be written.
+        """
+        folder, journal = self._lock.folder.parent, self._lock
+        with explained(journal.folder):
+            for path in epochs(folder).values():  # of an attempt that broke off
+                path.unlink()
+        journal.epoch = 1
+        journal.begin(header)
+        write(journal)
+        journal.end_epoch()
+        self.epoch = journal.epoch
+        self.recovered = Recovered(folder)
+        self.recovered.read_open_items()
+
     @property
     def notes(self) -> list[str]:
         """What people should know about the journal that was read."""
@@ -74,7 +97,10 @@ class Durability:
     def counts(self) -> Counts:
         """The items that are done."""
         done = self.recovered
-        return Counts(completed=done.count("completed"), failed=done.count("failed"), skipped=done.count("skipped")) if done else Counts()
+        if done is None:
+            return Counts()
+        counted = {status: done.count(status) for status in ("completed", "failed", "skipped")}
+        return Counts(**counted, reused=done.reused)
 
     def run_again(self, where: pl.Expr | None, *, from_start: bool) -> bytes | None:
         """Choose failed items to run again, and only these. Returns what the journal must be told; null: no item matches."""
@@ -88,32 +114,32 @@ class Durability:
 
     def run_first(self, ordinals: Sequence[int]) -> None:
         """Run those of these items that are not done, and no others."""
-        if self.recovered is not None:
-            done = self.recovered.done
-            self._only = bytearray(max([len(done), *(ordinal + 1 for ordinal in ordinals)]))
-            for ordinal in ordinals:
-                self._only[ordinal] = ordinal >= len(done) or not done[ordinal]
+        done = self._done
+        self._only = bytearray(max([len(done), *(ordinal + 1 for ordinal in ordinals)]))
+        for ordinal in ordinals:
+            self._only[ordinal] = ordinal >= len(done) or not done[ordinal]
 
     def wanted(self, total_items: int) -> bytearray | None:
         """1 for each item that is to be run, by ordinal; null when all are."""
-        if self.recovered is None:
-            return None
         if self._only is not None:
             return self._only[:total_items].ljust(total_items, b"\0")
-        return self._open(self.recovered, total_items)
+        return None if self.recovered is None else self._open(total_items)
 
     def left_over(self, total_items: int, loaded: int) -> bytearray:
         """1 for each item that is neither done nor among the first `loaded` ones that were wanted."""
-        if self.recovered is None:
+        wanted, left = self.wanted(total_items), self._open(total_items)
+        if wanted is None:
             return bytearray(loaded) + b"\1" * (total_items - loaded)
-        wanted, left = self.wanted(total_items) or bytearray(), self._open(self.recovered, total_items)
         end = bisect_left(range(len(wanted) + 1), loaded, key=lambda stop: wanted.count(1, 0, stop))
         handed_out = int.from_bytes(wanted[:end], "little")
         return bytearray((int.from_bytes(left, "little") & ~handed_out).to_bytes(total_items, "little"))
 
-    @staticmethod
-    def _open(recovered: Recovered, total_items: int) -> bytearray:
-        return recovered.done[:total_items].ljust(total_items, b"\0").translate(_OPEN)
+    @property
+    def _done(self) -> bytearray:
+        return self.recovered.done if self.recovered is not None else bytearray()
+
+    def _open(self, total_items: int) -> bytearray:
+        return self._done[:total_items].ljust(total_items, b"\0").translate(_OPEN)
 
     def restored(self, ordinal: int) -> RestoredItem | None:
         """Where an item goes on that was begun and is not done."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +10,10 @@ from typing import NamedTuple
 from batchrun.core.dataset_names import LATEST, NoSuchDataset
 from batchrun.core.dataset_versions import DatasetVersion
 from batchrun.core.errors import JobError, Problem
-from batchrun.core.formats import CsvFormat
+from batchrun.core.formats import CsvFormat, FilesFormat
 from batchrun.core.job import Dataset, LoadedJob
-from batchrun.datasets import DataFile, Source, object_of, open_source
-from batchrun.store import DatasetStore, StoreError
+from batchrun.datasets import DataFile, Source, is_delta, object_of, open_source, table_version
+from batchrun.store import DatasetStore, StoreError, end_of
 
 _SHOWN = 5
 
@@ -31,9 +31,26 @@ class Pinned(NamedTuple):
     wanted: int | str
     objects: Path
 
+    @property
+    def number(self) -> int:
+        """The number of the version."""
+        return self.version.version
 
-def pin(loaded: LoadedJob, home: Path | None) -> tuple[LoadedJob, Pinned | None]:
-    """Find the version that a job names. Returns the job with the number of that version in the place of its name.
+
+class PinnedTable(NamedTuple):
+    """The version of a Delta table that a job reads.
+
+    Attributes:
+        number: the number of the version.
+        wanted: what the job called it.
+    """
+
+    number: int
+    wanted: int | str
+
+
+def pin(loaded: LoadedJob, home: Path | None) -> tuple[LoadedJob, Pinned | PinnedTable | None]:
+    """Find the version that a job names, of a named dataset or of a Delta table. Returns the job with its number in the place of its name.
 
     Args:
         loaded: the job.
@@ -44,7 +61,7 @@ def pin(loaded: LoadedJob, home: Path | None) -> tuple[LoadedJob, Pinned | None]
     """
     dataset = loaded.dataset
     if dataset.name is None:
-        return loaded, None
+        return _pin_table(loaded)
     wanted = dataset.version if dataset.version is not None else LATEST
     try:
         with DatasetStore.open(home) as datasets:
@@ -58,7 +75,34 @@ def pin(loaded: LoadedJob, home: Path | None) -> tuple[LoadedJob, Pinned | None]
     return replace(loaded, dataset=chosen, job=replace(loaded.job, dataset=chosen)), Pinned(version, wanted, objects)
 
 
-def open_dataset(dataset: Dataset, folder: Path, pinned: Pinned | None) -> Source:
+def pinned_table(dataset: Dataset, folder: Path) -> Dataset:
+    """The dataset with the number of the version of a Delta table in the place of what it is called; others as they are.
+
+    Raises:
+        JobError: there is no such version.
+    """
+    wanted = dataset.version
+    if not is_delta(dataset, folder):
+        return dataset
+    until = None
+    if isinstance(wanted, str) and wanted != LATEST and not wanted.isdecimal():
+        until = end_of(wanted)
+        if until is None:
+            message = f"{wanted!r} is no version of a Delta table; it is {LATEST}, a number, a date (2026-11-01) or a time ago (7d)"
+            raise JobError([Problem(("dataset", "version"), message)])
+    return replace(dataset, version=table_version(dataset, folder, until))
+
+
+def _pin_table(loaded: LoadedJob) -> tuple[LoadedJob, PinnedTable | None]:
+    dataset = loaded.dataset
+    chosen = pinned_table(dataset, loaded.folder)
+    if chosen is dataset or chosen.version is None:
+        return loaded, None
+    wanted = dataset.version if dataset.version is not None else LATEST
+    return replace(loaded, dataset=chosen, job=replace(loaded.job, dataset=chosen)), PinnedTable(int(chosen.version), wanted)
+
+
+def open_dataset(dataset: Dataset, folder: Path, pinned: Pinned | PinnedTable | None) -> Source:
     """Find and check the files of a job's dataset; see `open_source`.
 
     Args:
@@ -69,7 +113,7 @@ def open_dataset(dataset: Dataset, folder: Path, pinned: Pinned | None) -> Sourc
     Raises:
         JobError: with every problem found.
     """
-    if pinned is None:
+    if not isinstance(pinned, Pinned):
         return open_source(dataset, folder)
     return open_version(pinned.version, pinned.objects, dataset)
 
@@ -91,14 +135,14 @@ def open_version(version: DatasetVersion, objects: Path, dataset: Dataset | None
         files = [
             DataFile(path=object_of(objects, file), relative=file.relative, size_bytes=file.size_bytes) for file in version.content.files
         ]
-        gone = [file.relative for file in files if not file.path.is_file()]
+        gone = [file.relative for file in files if not Path(str(file.path)).is_file()]
         if gone:
             raise _changed(version, [f"{name} is gone from {objects}" for name in gone])
         return open_source(chosen, Path(), (version.content.format, tuple(files)))
     try:
         source = open_source(chosen, Path())
     except JobError as error:
-        gone = [] if Path(version.path).exists() else [f"{version.path} is gone"]
+        gone = [] if "://" in version.path or Path(version.path).exists() else [f"{version.path} is gone"]
         raise _changed(version, gone) if gone else error from error
     _refuse_differences(version, source, {})
     return source
@@ -133,6 +177,16 @@ def _differences(version: DatasetVersion, source: Source, digests: dict[str, str
             yield f"{name} has other content"
 
 
+def file_changes(was: Mapping[str, str], source: Source) -> list[str]:
+    """What became of the files of a dataset whose digests were written down."""
+    now = {file.relative: digest for file, digest in zip(source.data_files, source.digests, strict=True)}
+    return [
+        f"{name} {'is gone' if name not in now else 'is new' if name not in was else 'has other content'}"
+        for name in sorted({*was, *now})
+        if was.get(name) != now.get(name)
+    ]
+
+
 def _changed(version: DatasetVersion, differences: list[str]) -> JobError:
     shown = "; ".join(differences[:_SHOWN]) + (f"; and {len(differences) - _SHOWN:,} more" if len(differences) > _SHOWN else "")
     advice = (
@@ -149,6 +203,11 @@ def _read_like(version: DatasetVersion, asked: Dataset) -> Dataset:
     csv = asked.csv
     if csv == CsvFormat() and "csv" in options:
         csv = CsvFormat(**{**options["csv"], "null_values": tuple(options["csv"]["null_values"])})
-    chosen = replace(asked, path=version.path, name=None, version=None, format=asked.format or options.get("format"), csv=csv)
+    chosen = replace(
+        asked, path=version.path, name=None, version=options.get("version"), format=asked.format or options.get("format"), csv=csv
+    )
+    if asked.files == FilesFormat() and "files" in options:
+        chosen = replace(chosen, files=FilesFormat(**{**options["files"], "include": tuple(options["files"]["include"])}))
     bad_rows = options.get("on_bad_rows", asked.on_bad_rows)
-    return replace(chosen, schema={**options.get("schema", {}), **asked.schema}, on_bad_rows=bad_rows)
+    schema_mode = options.get("schema_mode", asked.schema_mode)
+    return replace(chosen, schema={**options.get("schema", {}), **asked.schema}, schema_mode=schema_mode, on_bad_rows=bad_rows)

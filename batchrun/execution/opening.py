@@ -13,18 +13,23 @@ from batchrun.config import locate
 from batchrun.core.errors import ExecutionError, JobError, Problem
 from batchrun.datasets import Loaded
 from batchrun.datasets.expressions import BadExpression, parse_filter
+from batchrun.datasets.sampling import chosen
 from batchrun.execution.account import tell_store
+from batchrun.execution.basing import accepted_edits, begin_refresh, note_inputs
 from batchrun.execution.control import clear
 from batchrun.execution.durability import Durability
-from batchrun.execution.naming import refuse_changes
+from batchrun.execution.layouts import layout_of
+from batchrun.execution.naming import Pinned, refuse_changes
 from batchrun.execution.prepare import Prepared
 from batchrun.execution.record import Record
 from batchrun.execution.resume import Earlier, NothingToRetry, check_unchanged, identity
+from batchrun.execution.sourced import files_of
 from batchrun.execution.summary import opening_record
 from batchrun.results import ResultLayout
 from batchrun.results.files import unwritable
 from batchrun.results.journal import AGAIN
 from batchrun.version import VERSION
+from batchrun.workflows.home import EXECUTION_FOLDER
 
 
 class Opened(NamedTuple):
@@ -79,11 +84,16 @@ def open_execution(prepared: Prepared, execution_id: str, folder: Path, earlier:
         if earlier is not None and (now := Record.read(folder)).content["states"] != earlier.record.content["states"]:
             raise ExecutionError(f"{folder} was taken on by another process meanwhile: it is {now.status} now")
         items = _load(prepared, folder)
-        layout = _layout(prepared, items)
-        again = None
+        layout = layout_of(prepared, items)
+        again, edits = None, {}
         if earlier is not None and has_begun:
             durability.stale = check_unchanged(earlier, prepared, items, layout)
-            again = _chosen(durability, earlier, layout)
+            again, edits = _chosen(durability, earlier, layout), {"accepted_edits": accepted_edits(earlier.record.content, prepared)}
+        else:
+            compared = None if earlier is None else begin_refresh(earlier.record, earlier.compared, prepared, items, layout, durability)
+            note_inputs(folder, prepared, items, compared)
+            if prepared.sample is not None:
+                durability.run_first(chosen(items.total_items, *prepared.sample))
         same = identity(prepared, items, layout)
         if durability.journal is not None:
             edited = sorted(durability.stale)  # the record says from now on that nothing was, but what is kept of them stays outdated
@@ -91,15 +101,17 @@ def open_execution(prepared: Prepared, execution_id: str, folder: Path, earlier:
         record = earlier.record if earlier is not None else Record(folder, {})
         record.enter(
             "running",
-            **{**opening_record(execution_id, prepared, record.content), **same},
+            **{**opening_record(execution_id, prepared, record.content), **same, **edits},
             total_items=items.total_items,
             folder=str(folder),
             epoch=durability.epoch,
+            dataset_files=files_of(prepared.source),
         )
         if durability.journal is not None and again is not None:  # after the record: else a crash in between would hide these items
             durability.journal.append(AGAIN, again)
             durability.journal.sync()
         undo.pop_all()
+    EXECUTION_FOLDER.set(folder)
     return Opened(items, layout, durability, record)
 
 
@@ -138,19 +150,10 @@ def _load(prepared: Prepared, folder: Path) -> Loaded:
     spool = folder / ".spool"
     try:
         _ = prepared.source.fingerprint  # of what is read now: files may change, or go, while the items run
-        if prepared.pinned is not None:
+        if isinstance(prepared.pinned, Pinned):
             refuse_changes(prepared.pinned.version, prepared.source)
         return prepared.source.load(prepared.plan.columns, prepared.keep, spool=spool, rejects=folder / "rejects.parquet")
     except JobError as error:
         raise locate(error.problems, prepared.loaded) from None
     except OSError as error:  # copies of files that cannot be read in slices
         raise unwritable(spool, error) from error
-
-
-def _layout(prepared: Prepared, items: Loaded) -> ResultLayout:
-    return ResultLayout(
-        window_schema=items.window_schema,
-        nodes=tuple((step.id, step.type) for step in prepared.plan.steps),
-        output_type=prepared.plan.output_type,
-        node_executions=prepared.loaded.job.output.node_executions,
-    )

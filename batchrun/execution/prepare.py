@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +13,26 @@ from batchrun.core.errors import JobError, Problem, known_values
 from batchrun.core.job import Job, LoadedJob, Resource
 from batchrun.core.secrets import Mask
 from batchrun.datasets import ONE_VALUE, Source
-from batchrun.execution.naming import Pinned, open_dataset, pin
+from batchrun.execution.naming import Pinned, PinnedTable, open_dataset, pin
+from batchrun.execution.outputs import keep_problems, output_problems
+from batchrun.execution.publishing import publish_problems
 from batchrun.execution.secrets import secrets_of
-from batchrun.results import RESULT_COLUMNS
+from batchrun.net.connecting import located, warnings_about
 from batchrun.workflows.compiler import Surroundings, compile_workflow
 from batchrun.workflows.plan import Plan
 from batchrun.workflows.services import filled_resources
+
+
+class Sample(NamedTuple):
+    """Items that are run before all others, chosen at random.
+
+    Attributes:
+        items: how many.
+        seed: which ones follows from it.
+    """
+
+    items: int
+    seed: int
 
 
 class Compiled(NamedTuple):
@@ -34,17 +48,24 @@ class Prepared:
     """A job that was checked against its dataset, ready to run.
 
     Attributes:
-        pinned: the version it reads of a named dataset.
+        pinned: the version it reads of a named dataset or of a Delta table.
         resources: its named services as they are used, by name.
         mask: knows its secrets.
+        sample: run these items and pause; null: run all.
     """
 
     loaded: LoadedJob
     source: Source
     plan: Plan
-    pinned: Pinned | None = None
+    pinned: Pinned | PinnedTable | None = None
     resources: Mapping[str, Resource] = field(default_factory=dict)
     mask: Mask = field(default_factory=Mask)
+    sample: Sample | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What people must know before they run it."""
+        return tuple(warnings_about(self.resources))
 
     @property
     def keep(self) -> tuple[str, ...]:
@@ -84,9 +105,11 @@ def prepare(
     except JobError as error:
         problems += error.problems
     columns = _columns(dataset, loaded, pinned)
-    problems += _keep_problems(loaded.job.output.keep, columns)
+    problems += [*keep_problems(loaded.job.output.keep, columns), *publish_problems(loaded.job.output)]
     try:
         compiled = _compiled(loaded, columns)
+        kept = {name: dataset.columns[name] if dataset is not None else "string" for name in loaded.job.output.keep if name in columns}
+        problems += output_problems(loaded.job.output, compiled.plan.output_type, kept)
     except JobError as error:
         problems += error.problems
     if problems or dataset is None:
@@ -123,7 +146,7 @@ def prepare_without_dataset(
 def _compiled(loaded: LoadedJob, columns: tuple[str, ...]) -> Compiled:
     problems: list[Problem] = []
     secrets = secrets_of(loaded, problems.append)
-    resources = filled_resources(loaded.job.resources, loaded.job.vars, secrets, problems.append)
+    resources = located(filled_resources(loaded.job.resources, loaded.job.vars, secrets, problems.append), loaded.folder, problems.append)
     surroundings = Surroundings(
         columns=columns,
         input_field=loaded.dataset.input_field,
@@ -133,6 +156,7 @@ def _compiled(loaded: LoadedJob, columns: tuple[str, ...]) -> Compiled:
         run=loaded.run,
         inputs=loaded.dataset.inputs,
         folder=loaded.folder,
+        prices=loaded.job.prices,
     )
     try:
         plan = compile_workflow(loaded.workflow, surroundings)
@@ -143,7 +167,7 @@ def _compiled(loaded: LoadedJob, columns: tuple[str, ...]) -> Compiled:
     return Compiled(plan, resources, Mask(secrets.values()))
 
 
-def _columns(dataset: Source | None, loaded: LoadedJob, pinned: Pinned | None) -> tuple[str, ...]:
+def _columns(dataset: Source | None, loaded: LoadedJob, pinned: Pinned | PinnedTable | None) -> tuple[str, ...]:
     """The columns references may read. Those of the files are known even when the dataset's options are wrong."""
     if dataset is None:
         try:
@@ -161,15 +185,6 @@ class _AnyColumns(tuple[str, ...]):
 
     def __contains__(self, column: object) -> bool:
         return True
-
-
-def _keep_problems(keep: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[Problem]:
-    for index, column in enumerate(keep):
-        path = ("output", "keep", index)
-        if column not in columns:
-            yield Problem(path, f'unknown column "{column}"; {known_values(column, columns, kind="columns")}')
-        elif column in RESULT_COLUMNS:
-            yield Problem(path, f'"{column}" is a column of the result itself; rename it with dataset.with_columns')
 
 
 def _extend_path(folder: Path) -> None:

@@ -15,13 +15,16 @@ from batchrun.core.dataset_names import DatasetError, NoSuchDataset, check_name,
 from batchrun.core.dataset_versions import Added, Content, DatasetVersion, Removed
 from batchrun.core.errors import JobError, Problem
 from batchrun.core.job import Dataset
-from batchrun.datasets import DatasetDiff, describe, diff_frames, frame_of, head, object_of, open_source, snapshot, spool_frame
-from batchrun.execution.naming import open_version, refuse_changes
+from batchrun.datasets import DatasetDiff, Source, describe, diff_frames, frame_of, head, object_of, open_source, snapshot, spool_frame
+from batchrun.execution.naming import open_version, pinned_table, refuse_changes
 from batchrun.store import DatasetStore, store_home
 from batchrun.store.manifests import storing
 
-_READING = ("format", "csv", "schema", "on_bad_rows")
-_OF_JOBS = "belongs to the job that reads the dataset; a dataset has format, csv, schema and on_bad_rows"
+_READING = ("format", "csv", "schema", "schema_mode", "on_bad_rows", "files", "version")
+_OF_JOBS = (
+    "belongs to the job that reads the dataset; "
+    "a dataset has format, csv, schema, schema_mode, on_bad_rows, files and, of a Delta table, version"
+)
 _FRAME = "data.parquet"
 
 
@@ -56,6 +59,7 @@ class Registry:
             found = open_source(dataset, Path())
             latest = _latest(store, name)
             if is_copy:
+                _refuse_copy(found)
                 copies = snapshot(found.data_files, store.files.objects, workspace)
                 found = open_source(dataset, Path(), (found.format, copies))
             content = latest.content if latest is not None and _is_same(latest, found.fingerprint, options) else None
@@ -202,13 +206,23 @@ def _dataset(source: Any, workspace: Path) -> Dataset:
     wrong = [name for name in asdict(plain) if name not in ("path", *_READING) and getattr(source, name) != getattr(plain, name)]
     if wrong:
         raise JobError(Problem(("dataset", name), _OF_JOBS) for name in wrong)
-    return replace(source, path=source.path if "://" in source.path else str(Path(source.path).expanduser().absolute()))
+    found = replace(source, path=source.path if "://" in source.path else str(Path(source.path).expanduser().absolute()))
+    return pinned_table(found, Path())
+
+
+def _refuse_copy(found: Source) -> None:
+    if found.format in ("delta", "files") or not all(isinstance(path, Path) for path in found.files):
+        raise DatasetError(
+            "only local Parquet, CSV, NDJSON and Arrow files are copied: a Delta table keeps its versions itself, "
+            "and a folder of files or objects of a store are added without --copy"
+        )
 
 
 def _options(dataset: Dataset) -> dict[str, Any]:
     """How the files are read, as far as it is not the default; as JSON has it."""
     given, usual = asdict(dataset), asdict(Dataset(path=""))
-    given["csv"]["null_values"], usual["csv"]["null_values"] = list(given["csv"]["null_values"]), list(usual["csv"]["null_values"])
+    for each in (given, usual):
+        each["csv"]["null_values"], each["files"]["include"] = list(each["csv"]["null_values"]), list(each["files"]["include"])
     return {name: given[name] for name in _READING if given[name] != usual[name]}
 
 

@@ -10,12 +10,15 @@ from batchrun.config import effective_job, load_job
 from batchrun.core.errors import BatchrunError, JobError
 from batchrun.core.job import LoadedJob
 from batchrun.datasets import Loaded, Source
-from batchrun.execution.naming import open_dataset, pin
+from batchrun.execution.comparing import Compared
+from batchrun.execution.naming import file_changes, open_dataset, pin
 from batchrun.execution.prepare import Prepared, prepare
 from batchrun.execution.record import Record
 from batchrun.nodes.placement import isolating
 from batchrun.results import ResultLayout
 from batchrun.workflows.fingerprint import described, differences, edited_nodes
+
+_SHOWN = 5
 
 
 class NothingToRetry(BatchrunError):
@@ -42,12 +45,14 @@ class Earlier(NamedTuple):
         accepts_changes: whether the workflow may have been edited since; items that are done keep their results.
         retry: run these items again, and no others; null: run what is not done.
         held: of what is not done, run these items, by ordinal, and no others: one of them may hold the interpreter for ever.
+        compared: of a refresh that has not begun: what is to become of its items; null: that is not known yet.
     """
 
     record: Record
     accepts_changes: bool
     retry: Retry | None = None
     held: tuple[int, ...] = ()
+    compared: Compared | None = None
 
     @property
     def runs_chosen(self) -> bool:
@@ -152,8 +157,16 @@ def _dataset_changes(before: Mapping[str, Any], now: Mapping[str, Any], prepared
             yield f"dataset.{key} changed from {was.get(key)!r} to {is_now.get(key)!r}; an execution keeps its items, so run the job anew"
     if before["dataset_fingerprint"] != now["dataset_fingerprint"]:
         yield (
-            f"the dataset {prepared.loaded.dataset.label} changed: its files are not those the execution began with; "
+            f"the dataset {prepared.loaded.dataset.label} changed: its files are not those the execution began with"
+            f"{_named(before, prepared)}; "
             f"put them back, or run the job anew"
         )
     elif before["selection"] != now["selection"]:
         yield f"the filter {prepared.loaded.dataset.filter!r} selects other rows than it did; run the job anew"
+
+
+def _named(before: Mapping[str, Any], prepared: Prepared) -> str:
+    """Which files changed, if they were written down."""
+    changes = file_changes(before["dataset_files"], prepared.source) if before.get("dataset_files") else []
+    shown = "; ".join(changes[:_SHOWN]) + (f"; and {len(changes) - _SHOWN:,} more" if len(changes) > _SHOWN else "")
+    return f" ({shown})" if changes else ""

@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 
 from batchrun.core.errors import ExecutionError
 from batchrun.core.executions import ExecutionStatus, Progress, ResourceState, Stop
-from batchrun.core.job import Run
 from batchrun.core.protocols import OutputCache
 from batchrun.datasets import Loaded
 from batchrun.dispatch.dispatcher import Dispatcher
@@ -27,21 +26,23 @@ from batchrun.engine.batches import BatchSizes
 from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.engine.item_run import ItemRun
 from batchrun.execution.caching import cache_of
+from batchrun.execution.ends import ONLY_RETRIED, ONLY_SAMPLED, timeout_stop, waiting_stop
 from batchrun.execution.held import ONLY_HELD, Watch, forget, limit_seconds, notes_of
 from batchrun.execution.live import Live
 from batchrun.execution.masking import MaskedCache, MaskedJournal, MaskedResults, masked_events
 from batchrun.execution.opening import Opened, open_execution
+from batchrun.execution.outputs import exports_of
 from batchrun.execution.prepare import Prepared
 from batchrun.execution.process import rare_collections, signals_to
 from batchrun.execution.progress import Followed, at_end
+from batchrun.execution.publishing import publish_ended
+from batchrun.execution.reporting import note_report
 from batchrun.execution.resume import Earlier
 from batchrun.execution.steering import Steering
 from batchrun.execution.summary import Outcome, execution_record, table_metadata
 from batchrun.execution.telling import Listener, Running, Telling
 from batchrun.net.shared import states
 from batchrun.results import ResultTotals, ResultWriter, export_results, write_failures
-
-_ONLY_RETRIED = Stop("user", "only failed items were run again, and others have not ended: to run these, resume")
 
 
 class ExecutionRun:
@@ -86,7 +87,7 @@ class ExecutionRun:
             JobError: the items are refused, such as duplicate ids, or metrics cannot be served; nothing is left behind.
             ExecutionError: the items cannot be copied to the disk; nothing is left behind.
         """
-        started_at = datetime.now(UTC)
+        started_at, loaded = datetime.now(UTC), self.prepared.loaded
         with signals_to(self._steering.on_signal), ExitStack() as afterwards:
             afterwards.callback(self._live.end)
             self._telling = Telling(self.listeners, self.execution_id, self._live.note)
@@ -97,7 +98,6 @@ class ExecutionRun:
             opened.record.on_change = self._live.heartbeat.save
             opened.record.on_change(opened.record.content)
             self._steering.begin(opened.record)
-            loaded = self.prepared.loaded
             self._telling.begin(loaded.name, opened, self.folder, has_log=loaded.job.output.events)
             self._live.on_progress = self._telling.progress_made
             before, totals = dict(opened.record.content), self._process(opened.items)
@@ -111,6 +111,7 @@ class ExecutionRun:
                     opened.record.update(event_sinks=self._mask.value(troubles))
             if self._held_items and outcome.stop in (None, ONLY_HELD) and self._fault is None:
                 forget(self.folder)
+            publish_ended(opened.record, loaded.job.output.publish, self._live.note, self._steering.refuse_signalled)
             return outcome
 
     def _told(self, totals: ResultTotals | None, started_at: datetime, before: Mapping[str, Any]) -> Outcome:
@@ -135,6 +136,7 @@ class ExecutionRun:
             if self.leaves_others:
                 record.update(**ended)  # it goes on at once
             else:
+                note_report(self.folder, {**record.content, **ended, "status": status}, self._live.note)
                 record.enter(status, stop.reason if stop else None, **ended)
         except ExecutionError:  # the disk may be what broke the run; the outcome is still told
             record.content.update(ended, status=status)
@@ -163,7 +165,7 @@ class ExecutionRun:
         """Run the items and write the result. Returns its totals; null when there is no result."""
         writer, totals, is_over = None, None, False
         _, layout, kept, _ = self._opened
-        for note in (*kept.notes, *notes_of(self._held_items)):
+        for note in (*self.prepared.warnings, *kept.notes, *notes_of(self._held_items)):
             self._live.note(note)
         try:
             writer = ResultWriter(self.folder, layout, journal=kept.journal, recovered=kept.recovered, spent=kept.spent)
@@ -216,6 +218,7 @@ class ExecutionRun:
             cache=MaskedCache(cache, mask) if mask and cache is not None else cache,
             part_names=self._opened.layout.parts,
             lane_slots=watch.lanes,
+            is_cancelled=self._steering.is_cancelled,
             on_sent_back=masked_events(self._telling.on_sent_back, mask),
         )
         sink = self._telling.sink(writer, self._opened.layout)
@@ -226,7 +229,7 @@ class ExecutionRun:
                 engine, Rooms(Feed(items.windows(kept.wanted(items.total_items))), sink), loaded.run, kept.counts(), items.total_items
             )
             if (seconds := kept.seconds_left) is not None:
-                asyncio.get_running_loop().call_later(seconds, dispatcher.stop, _timeout_stop(loaded.run))
+                asyncio.get_running_loop().call_later(seconds, dispatcher.stop, timeout_stop(loaded.run))
             followed = Followed(dispatcher, engine, writer, items.total_items, self.prepared.resources, mask)
             try:
                 with self._steering.of(dispatcher), watch.armed():
@@ -264,7 +267,7 @@ class ExecutionRun:
         try:
             if totals.failed_items or self._earlier is not None:  # what failed in an earlier run may have been mended
                 write_failures(self.folder, items.rows)
-            export_results(self.folder, self.prepared.loaded.job.output.export)
+            export_results(self.folder, exports_of(self.prepared.loaded))
         except ExecutionError as broken:
             self._fault = f"{self._fault}; {broken}" if self._fault else f"{broken}; results.parquet is complete"
 
@@ -277,7 +280,8 @@ class ExecutionRun:
             return asked
         if stop is None and totals is not None and self._fault is None:
             waiting, undone = totals.waiting_items, self._opened.items.total_items - totals.processed_items
-            return _waiting_stop(waiting) if waiting == undone else ONLY_HELD if self._held_items else _ONLY_RETRIED
+            only = ONLY_HELD if self._held_items else ONLY_RETRIED if self.prepared.sample is None else ONLY_SAMPLED
+            return waiting_stop(waiting) if waiting == undone else only
         return stop
 
 
@@ -289,12 +293,3 @@ def _by_status(ordinals: list[int], waits: Callable[[int], bool]) -> Iterator[tu
         ordinals = sorted({*ordinals} - {*waiting})
     if ordinals:
         yield "cancelled", ordinals
-
-
-def _waiting_stop(count: int) -> Stop:
-    items = "1 item waits" if count == 1 else f"{count:,} items wait"
-    return Stop("waiting", f"{items} for a person")
-
-
-def _timeout_stop(run: Run) -> Stop:
-    return Stop("budget", f"run.timeout_seconds, {run.timeout_seconds:g} s, is used up: to go on, raise it and resume")

@@ -62,6 +62,19 @@ class Steering:
         finally:
             self._loop = None
 
+    def is_cancelled(self) -> bool:
+        """Whether somebody has cancelled it."""
+        return self.requested is not None and self.requested.reason == "cancel"
+
+    def refuse_signalled(self) -> None:
+        """End what can be done later, once a signal has asked for an end.
+
+        Raises:
+            ExecutionError: one has.
+        """
+        if self.requested is not None and self.requested.reason == "signal":
+            raise ExecutionError(self.requested.message)
+
     def stop(self, cause: Stop) -> None:
         """Stop, from any thread: no more items are started, and calls in flight get the grace period."""
         if self.requested is None or (cause.reason == "cancel" and self.requested.reason != "cancel"):
@@ -108,7 +121,9 @@ class Steering:
         dispatcher = self._dispatcher
         is_stopping = self.requested is not None or (dispatcher is not None and dispatcher.stop_cause is not None)
         self.stop(Stop("signal", f"stopped by {name}"))
-        if self._loop is None and dispatcher is not None:
+        if self._record is not None and self._record.status == "completed":
+            self._tell(f"{name}: the result is complete, and its publishing ends; once more to abort")
+        elif self._loop is None and dispatcher is not None:
             self._tell(f"{name}: all items have ended, the result is being written; once more to abort without it")
         elif is_stopping:
             self._on_loop(lambda: self._tell(f"{name}: it stops already; once more to abort without a result"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,8 +11,10 @@ from typing import Any
 
 from batchrun.config import effective_job
 from batchrun.core.executions import ExecutionStatus, ResourceState, Stop
+from batchrun.core.schedules import TRIGGER_VARIABLE
 from batchrun.datasets import Loaded
 from batchrun.engine.batches import BatchSizes
+from batchrun.execution.naming import Pinned
 from batchrun.execution.prepare import Prepared
 from batchrun.execution.waits import added_waits
 from batchrun.results import ResultTotals
@@ -60,7 +63,7 @@ def table_metadata(execution_id: str, prepared: Prepared, job: Mapping[str, Any]
     """
     return {
         **_names(execution_id, prepared),
-        **({"dataset_version": str(prepared.pinned.version.version)} if prepared.pinned is not None else {}),
+        **({"dataset_version": str(prepared.pinned.number)} if prepared.pinned is not None else {}),
         "dataset_fingerprint": prepared.source.fingerprint,
         "effective_job": encode(job or effective_job(prepared.loaded)).decode(),
     }
@@ -89,6 +92,7 @@ def opening_record(execution_id: str, prepared: Prepared, before: Mapping[str, A
         "format": 1,
         **_names(execution_id, prepared),
         **_pinned(prepared, before),
+        **_trigger(before),
         "python_version": platform.python_version(),
         "job_folder": str(prepared.loaded.folder),
         "store": str(store_home().absolute()),
@@ -98,14 +102,20 @@ def opening_record(execution_id: str, prepared: Prepared, before: Mapping[str, A
     }
 
 
+def _trigger(before: Mapping[str, Any]) -> dict[str, str]:
+    """What started the execution, if that was no person: it stays so, whoever goes on with it."""
+    trigger = before.get("trigger") if before else os.environ.get(TRIGGER_VARIABLE)
+    return {"trigger": trigger} if trigger else {}
+
+
 def _pinned(prepared: Prepared, before: Mapping[str, Any]) -> dict[str, Any]:
-    """Which version of a named dataset is read, and what the job called it; nothing of other datasets."""
+    """Which version of a named dataset or of a Delta table is read, and what the job called it; nothing of other datasets."""
     if prepared.pinned is None:
         return {}
-    version, wanted, _ = prepared.pinned
-    wanted = before.get("dataset_version_wanted") or wanted  # a resumed job has the number in its place
-    about = {"dataset_version": version.version, "dataset_version_wanted": wanted}
-    return {**about, "dataset_fingerprint": version.fingerprint}
+    pinned = prepared.pinned
+    wanted = before.get("dataset_version_wanted") or pinned.wanted  # a resumed job has the number in its place
+    fingerprint = pinned.version.fingerprint if isinstance(pinned, Pinned) else prepared.source.fingerprint
+    return {"dataset_version": pinned.number, "dataset_version_wanted": wanted, "dataset_fingerprint": fingerprint}
 
 
 def execution_record(items: Loaded, outcome: Outcome, before: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from batchrun.core.events import (
     Throttled,
 )
 from batchrun.core.executions import Progress
-from batchrun.core.items import ItemResult
+from batchrun.core.items import ItemResult, Usage
 from batchrun.core.protocols import ResultSink
 from batchrun.execution.opening import Opened
 from batchrun.execution.summary import Outcome
@@ -178,6 +178,7 @@ class Telling:
             total_seconds=node.total_ms / 1e3,
             retries=self._sent_back[node.node_id, False],
             throttles=self._sent_back[node.node_id, True],
+            usage=Usage(node.input_tokens, node.output_tokens, node.cost),
         )
 
 

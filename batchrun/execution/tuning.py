@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from batchrun.config import effective_job, load_job
-from batchrun.core.errors import JobError
+from batchrun.core.errors import JobError, known_values
 
-_TUNABLE = "run.parallelism and, under resources.NAME, max_concurrency and requests_per_minute"
-_LIMITS = ("max_concurrency", "requests_per_minute")
+_TUNABLE = "run.parallelism and, under resources.NAME, max_concurrency, requests_per_minute and tokens_per_minute"
+_LIMITS = ("max_concurrency", "requests_per_minute", "tokens_per_minute")
 _SHOWN_CHARS = 200
 
 
@@ -48,7 +48,14 @@ def tuning(job: Mapping[str, Any], folder: Path, settings: Mapping[str, Any] | S
     limits = {name: _changed(resource, after["resources"].get(name, resource)) for name, resource in before["resources"].items()}
     resources = {name: {**resource, **limits[name]} for name, resource in before["resources"].items()}
     if {**before, "run": run, "resources": resources} != after:
-        raise JobError([f"{shown(settings)}: while items run, only {_TUNABLE} can change; pause, and set others with batchrun resume"])
+        known = before["resources"]
+        unknown = (
+            f'unknown resource "{name}"; {known_values(name, known, kind="resources")}; '
+            for name in after["resources"]
+            if name not in known
+        )
+        why = f"{''.join(unknown)}while items run, only {_TUNABLE} can change; pause, and set others with batchrun resume"
+        raise JobError([f"{shown(settings)}: {why}"])
     return Tuning(
         job=after,
         parallelism=parallelism if parallelism != before["run"]["parallelism"] else None,

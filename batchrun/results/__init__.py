@@ -1,10 +1,13 @@
 """The result table: finished items in, one Parquet file out, in order and complete."""
 
-from batchrun.results.exports import export_results, result_lines
+from batchrun.results.diff import DiffCounts, ResultDiff, ResultsDiffer, diff_results
+from batchrun.results.exports import Rows, export_results, result_lines
 from batchrun.results.failures import write_failures
-from batchrun.results.files import atomic_json
+from batchrun.results.figures import result_figures
+from batchrun.results.files import atomic_json, replacing
 from batchrun.results.journal import Journal
 from batchrun.results.lookup import FoundItem, NoSuchItem, find_item, journal_totals, row_of
+from batchrun.results.partitions import PARTITION_TYPES
 from batchrun.results.reader import RESULT_FILE, query_results, read_results, result_metadata, scan_results
 from batchrun.results.recovery import Recovered
 from batchrun.results.schema import RESULT_COLUMNS, ResultLayout
@@ -12,23 +15,31 @@ from batchrun.results.totals import FailureGroup, NodeTotals, ResultTotals
 from batchrun.results.writer import ResultWriter
 
 __all__ = [
+    "PARTITION_TYPES",
     "RESULT_COLUMNS",
     "RESULT_FILE",
+    "DiffCounts",
     "FailureGroup",
     "FoundItem",
     "Journal",
     "NoSuchItem",
     "NodeTotals",
     "Recovered",
+    "ResultDiff",
     "ResultLayout",
     "ResultTotals",
     "ResultWriter",
+    "ResultsDiffer",
+    "Rows",
     "atomic_json",
+    "diff_results",
     "export_results",
     "find_item",
     "journal_totals",
     "query_results",
     "read_results",
+    "replacing",
+    "result_figures",
     "result_lines",
     "result_metadata",
     "row_of",

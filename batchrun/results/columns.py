@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchrun.core.errors import ErrorRecord
-from batchrun.core.items import ITEM_STATUSES, Item, ItemResult, ItemStatus, NodeRecord
+from batchrun.core.items import ITEM_STATUSES, Item, ItemResult, ItemStatus, NodeRecord, Told, Usage
 from batchrun.results.schema import ERROR, NODE_EXECUTION, TIMESTAMP, USAGE, ResultLayout
 from batchrun.results.totals import Tally
 
@@ -109,7 +109,7 @@ class ResultColumns:
             return pa.ListArray.from_arrays(offsets, records.to_struct_array())
         shown = failed.take(pc.list_parent_indices(pa.ListArray.from_arrays(offsets, records.column("occurrence"))))
         if self._layout.node_executions == "summary":
-            for name in ("input", "output"):
+            for name in ("input", "output", "prompt"):
                 text = pc.if_else(shown, records.column(name), _NULL_TEXT)
                 records = records.set_column(records.schema.get_field_index(name), records.schema.field(name), text)
             return pa.ListArray.from_arrays(offsets, records.to_struct_array())
@@ -157,12 +157,12 @@ class ResultColumns:
             "duration_ms": pa.array(durations, pa.float64()),
             "input": _json(inputs),
             "output": _json(outputs),
-            "prompt": _null_text(count),
+            "prompt": _said(usages, "prompt"),
             "error": _errors(errors),
             "cache_hit": pa.array(hits, pa.bool_()) if any(hits) else _false(count),
             "call_key": pa.array(call_keys, pa.string()),
-            "external_id": _null_text(count),
-            "usage": pa.array(usages, USAGE) if any(usages) else _null_usage(count),
+            "external_id": _said(usages, "external_id"),
+            "usage": pa.array(list(map(_used, usages)), USAGE) if any(usages) else _null_usage(count),
         }
         batch = pa.RecordBatch.from_arrays(list(columns.values()), schema=pa.schema(list(NODE_EXECUTION)))
         self._tally.add_node_executions(batch)
@@ -186,6 +186,18 @@ def _text(values: list[str | None]) -> pa.Array:
         return pa.array(values, pa.string())
     except UnicodeEncodeError:
         return pa.array([None if value is None else value.encode("utf-8", "backslashreplace") for value in values], pa.string())
+
+
+def _said(usages: list[Usage | None], name: str) -> pa.Array:
+    """What calls said about themselves besides what they used."""
+    if not any(usages):
+        return _null_text(len(usages))
+    return _text([getattr(usage, name) if isinstance(usage, Told) else None for usage in usages])
+
+
+def _used(usage: Usage | None) -> Usage | None:
+    """What calls used; null when all they said was something else."""
+    return None if isinstance(usage, Told) and not any(usage) else usage
 
 
 def _errors(errors: list[ErrorRecord | None]) -> pa.Array:

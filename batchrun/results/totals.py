@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchrun.core.errors import ErrorRecord
-from batchrun.core.items import DONE_STATUSES, ITEM_STATUSES, ItemResult, ItemStatus
+from batchrun.core.items import DONE_STATUSES, ITEM_STATUSES, ItemResult, ItemStatus, Usage
 from batchrun.results.durations import buckets_of, percentile
 
 _MAX_GROUPS = 100
 _NO_CALLS = (0, 0, 0.0, 0.0, 0)
+_NOTHING_USED = (0, 0, 0.0)
 _status = itemgetter(1)
 
 
@@ -33,6 +34,9 @@ class NodeTotals:
         p50_ms: half of them took no longer, give or take 5 %; null in records of older versions.
         p95_ms: the same for 95 of 100.
         p99_ms: the same for 99 of 100.
+        input_tokens: tokens that its calls sent, those of failed ones included.
+        output_tokens: tokens that they were answered.
+        cost: what they cost, in the unit of the budget.
     """
 
     node_id: str
@@ -48,6 +52,9 @@ class NodeTotals:
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +82,7 @@ class ResultTotals:
     Attributes:
         total_items: the sum of the five counters by status.
         processed_items: items that are done: completed, failed or skipped.
+        reused_items: those of them whose row a refresh took over from an earlier execution; what nodes did for them is not counted.
     """
 
     total_items: int
@@ -86,6 +94,7 @@ class ResultTotals:
     cancelled_items: int
     nodes: tuple[NodeTotals, ...]
     failures: tuple[FailureGroup, ...]
+    reused_items: int = 0
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> ResultTotals:
@@ -93,9 +102,17 @@ class ResultTotals:
         nodes = tuple(NodeTotals(**node) for node in values["nodes"])
         return cls(**{**values, "nodes": nodes, "failures": tuple(FailureGroup(**group) for group in values["failures"])})
 
+    @property
+    def usage(self) -> Usage:
+        """What all nodes have used."""
+        nodes = self.nodes
+        tokens = sum(node.input_tokens for node in nodes), sum(node.output_tokens for node in nodes)
+        return Usage(*tokens, sum(node.cost for node in nodes))
+
     def counters(self) -> dict[str, int]:
-        """The counters by their names, which are also those in the metadata of the result file."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name.endswith("_items")}
+        """The counters by their names, which are also those in the metadata of the result file; `reused_items` only where there are any."""
+        counters = {field.name: getattr(self, field.name) for field in fields(self) if field.name.endswith("_items")}
+        return counters if self.reused_items else {name: count for name, count in counters.items() if name != "reused_items"}
 
 
 class Tally:
@@ -106,9 +123,11 @@ class Tally:
         self._ids = {node_id for node_id, _ in nodes}
         self._parts: dict[str, str] = {}  # types of nodes that were called as parts of calls, by id
         self._items: Counter[str] = Counter()
+        self._reused = 0
         self._groups: dict[tuple[str, str | None], FailureGroup] = {}
         self._calls: dict[tuple[str, str], tuple[int, int, float, float, int]] = {}
         self._durations: dict[str, Counter[int]] = {}
+        self._used: dict[str, tuple[int, int, float]] = {}
 
     def add_results(self, results: Sequence[ItemResult]) -> None:
         """Count items and group their failures."""
@@ -124,7 +143,11 @@ class Tally:
         failed = batch.filter(pc.equal(statuses, pa.scalar("failed"))).select(["source_item_id", "error"])
         for row in failed.to_pylist():
             self._add_failure(row["source_item_id"], ErrorRecord(**row["error"]))
-        self.add_node_executions(pa.RecordBatch.from_struct_array(pc.list_flatten(batch.column("node_executions"))))
+        reused_from = batch.column("reused_from")
+        self._reused += batch.num_rows - reused_from.null_count
+        if reused_from.null_count:
+            nodes = (batch.filter(reused_from.is_null()) if reused_from.null_count < batch.num_rows else batch).column("node_executions")
+            self.add_node_executions(pa.RecordBatch.from_struct_array(pc.list_flatten(nodes)))
 
     def add_unfinished(self, status: ItemStatus, count: int) -> None:
         """Count items that never ran."""
@@ -144,6 +167,16 @@ class Tally:
             known = self._calls.get((node_id, status), _NO_CALLS)
             sums = (known[0] + count, known[1] + attempts, known[2] + total_ms)
             self._calls[node_id, status] = (*sums, max(known[3], max_ms), known[4] + (hits or 0))
+        if batch.column("usage").null_count < batch.num_rows:
+            self._add_usage(batch)
+
+    def _add_usage(self, batch: pa.RecordBatch) -> None:
+        usage = batch.column("usage")
+        used = pa.Table.from_arrays([batch.column("node_id"), *usage.flatten()], names=["node_id", *usage.type.names])
+        sums = used.group_by("node_id", use_threads=False).aggregate([(name, "sum") for name in usage.type.names])
+        for node_id, *added in zip(*sums.to_pydict().values(), strict=True):
+            known = self._used.get(node_id, _NOTHING_USED)
+            self._used[node_id] = (known[0] + (added[0] or 0), known[1] + (added[1] or 0), known[2] + (added[2] or 0.0))
 
     def durations(self) -> dict[str, dict[int, int]]:
         """The executions of each node by the bucket of their duration; see `batchrun.results.durations`."""
@@ -166,12 +199,14 @@ class Tally:
             **{f"{status}_items": items.get(status, 0) for status in ITEM_STATUSES},
             nodes=tuple(self._node(node_id, node_type) for node_id, node_type in self._nodes),
             failures=tuple(sorted(dict(self._groups).values(), key=lambda group: -group.count)),
+            reused_items=self._reused,
         )
 
     def _node(self, node_id: str, node_type: str) -> NodeTotals:
         by_status = {status: self._calls.get((node_id, status), _NO_CALLS) for status in ITEM_STATUSES}
         max_ms = max(max_ms for _, _, _, max_ms, _ in by_status.values())
         buckets = dict(self._durations.get(node_id, {}))
+        input_tokens, output_tokens, cost = self._used.get(node_id, _NOTHING_USED)
         return NodeTotals(
             node_id=node_id,
             node_type=node_type,
@@ -186,6 +221,9 @@ class Tally:
             p50_ms=percentile(buckets, 0.5, max_ms),
             p95_ms=percentile(buckets, 0.95, max_ms),
             p99_ms=percentile(buckets, 0.99, max_ms),
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cost=cost,
         )
 
     def _add_failure(self, item_id: object, error: ErrorRecord) -> None:

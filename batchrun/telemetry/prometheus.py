@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from batchrun.core.checks import problem, refuse
 from batchrun.core.errors import JobError
 from batchrun.core.executions import Progress, ResourceState
+from batchrun.core.items import Usage
 
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _CLIENT_SECONDS = 10.0
@@ -51,6 +52,7 @@ class NodeFigures(NamedTuple):
         total_seconds: the sum of their durations.
         retries: calls that failed and were made again; in this process.
         throttles: calls that were put off; in this process.
+        usage: what its calls used.
     """
 
     node_id: str
@@ -62,6 +64,7 @@ class NodeFigures(NamedTuple):
     total_seconds: float
     retries: int
     throttles: int
+    usage: Usage = Usage()
 
 
 class Figures(NamedTuple):
@@ -171,6 +174,7 @@ def _resource_lines(job: Mapping[str, str], resources: Mapping[str, ResourceStat
         ("calls_total", "counter", "Calls to a service, in this process.", lambda state: state["calls"]),
         ("throttled_total", "counter", "Calls that a service answered with 429 or 503, in this process.", lambda state: state["throttled"]),
         ("opened_total", "counter", "How often calls were parked, in this process.", lambda state: state["opened"]),
+        ("tokens_total", "counter", "Tokens that calls to a service have used, in this process.", lambda state: state["tokens"]),
     ):
         yield from _family(f"batchrun_resource_{name}", kind, text)
         for resource, state in resources.items():
@@ -188,6 +192,9 @@ def _node_lines(job: Mapping[str, str], nodes: Sequence[NodeFigures]) -> Iterato
         ("batchrun_node_cache_hits_total", "Outputs that came from the cache.", attrgetter("cached")),
         ("batchrun_node_retries_total", "Calls that failed and were made again, in this process.", attrgetter("retries")),
         ("batchrun_node_throttles_total", "Calls that were put off by a service, in this process.", attrgetter("throttles")),
+        ("batchrun_node_input_tokens_total", "Tokens that calls sent.", attrgetter("usage.input_tokens")),
+        ("batchrun_node_output_tokens_total", "Tokens that calls were answered.", attrgetter("usage.output_tokens")),
+        ("batchrun_node_cost_total", "What calls cost, in the unit of the budget.", attrgetter("usage.cost")),
     ):
         yield from _family(name, "counter", text)
         yield from (_sample(name, {**job, "node": node.node_id}, of(node)) for node in nodes)

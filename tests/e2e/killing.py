@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections import Counter
@@ -36,6 +37,7 @@ output: {path: runs, keep: [size]}
 STEPS = """\
 import asyncio
 import os
+import re
 import random
 import time
 from pathlib import Path
@@ -115,6 +117,8 @@ datetime.datetime = Clock
 WINDOW_SECONDS = 0.25 + 0.5
 """What may be lost besides the calls in flight: the last group of records, and an fsync on a busy machine."""
 
+_LINE = re.compile(r"(-?\d+\.\d+) (\d+) (\w+) (\d+) (start|end)\n")
+
 
 @dataclass(slots=True, kw_only=True)
 class Call:
@@ -148,8 +152,8 @@ class Chaos:
         """All calls in the order in which they began; a process makes none of them twice."""
         calls: dict[tuple[int, str, int], Call] = {}
         log = self.project.folder / "log"
-        for line in log.read_text().splitlines() if log.exists() else ():
-            at, pid, node, item, what = line.split()
+        # A kill may cut a line off, and then the next one is written behind what is left of it.
+        for at, pid, node, item, what in _LINE.findall(log.read_text()) if log.exists() else ():
             key = (int(pid), node, int(item))
             if what == "start":
                 assert key not in calls

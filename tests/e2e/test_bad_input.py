@@ -198,7 +198,7 @@ def test_no_items_is_a_result_without_rows(project: Project, data: str) -> None:
     assert "0 items: the dataset is empty, or no row passes its filter" in ended.err
     assert project.counters["total_items"] == 0
     assert project.result.column_names[-2:] == ["node_executions", "size"]
-    assert project.files == {"results.parquet", "execution.json", "journal"}
+    assert project.files == {"results.parquet", "inputs.parquet", "report.html", "execution.json", "journal"}
 
 
 @pytest.mark.parametrize("data", ["large.parquet", "large.csv"])
@@ -216,7 +216,12 @@ def test_a_full_disk_ends_the_execution_with_advice(project: Project, data: str)
     assert "cannot write" in ended.err
     assert "raise the limit (ulimit -f), then run again" in ended.err
     assert "Traceback" not in ended.err
-    assert {file.name for execution in project.executions for file in execution.iterdir()} <= {"execution.json", "journal"}
+    assert {file.name for execution in project.executions for file in execution.iterdir()} <= {
+        "execution.json",
+        "inputs.parquet",
+        "journal",
+        "report.html",
+    }
     if project.executions:  # else the copy of the dataset did not fit, and nothing was begun
         assert project.batchrun("resume").code == 0
         assert project.counters["completed_items"] == 80_000

@@ -35,7 +35,7 @@ def test_run_leaves_one_row_per_item_and_tells_people_on_stderr(project: Project
     (execution,) = project.executions
     assert f"runs/{execution.name}/results.parquet\n" in ended.err
     assert execution.stat().st_mode & 0o777 == 0o700
-    assert project.files == {"results.parquet", "execution.json", "journal"}
+    assert project.files == {"results.parquet", "inputs.parquet", "report.html", "execution.json", "journal"}
     rows = project.result.select(["source_item_id", "item_index", "status", "output", "size"]).to_pylist()
     assert [tuple(row.values()) for row in rows] == [
         ("a", 0, "completed", "ONE", 1),

@@ -166,7 +166,7 @@ def test_wrong_values_are_refused_and_change_nothing(work: Project) -> None:
         (): "say what is to change: --parallelism N, or --set resources.NAME.max_concurrency=N",
         ("--parallelism", "0"): "0 is not in the range x>=1",
         ("--set", "run.parallelism=none"): "run.parallelism",
-        ("--set", "run.grace_seconds=3"): "max_concurrency and requests_per_minute can change",
+        ("--set", "run.grace_seconds=3"): "max_concurrency, requests_per_minute and tokens_per_minute can change",
         ("--set", "resources.api.max_concurrency=3"): "resources.api",
         ("--set", "run.paralelism=3"): "paralelism",
         ("--parallelism", "3", "--set", "dataset.limit=1"): "while items run, only",

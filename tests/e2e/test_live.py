@@ -219,5 +219,5 @@ def test_nothing_else_is_written_into_the_working_directory(steered: Steered) ->
     assert steered.release() == 0
     made = {path.name for path in set(steered.project.folder.iterdir()) - before}
     assert made - {"__pycache__"} == {"runs", ".batchrun", "log", "said", "release"}
-    assert steered.project.files == {"execution.json", "results.parquet", "journal", "control"}
+    assert steered.project.files == {"execution.json", "inputs.parquet", "report.html", "results.parquet", "journal", "control"}
     assert [path.name for path in Path(steered.project.folder, ".batchrun").iterdir()] == ["store.db"]

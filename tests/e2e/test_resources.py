@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import threading
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from batchrun.client import Execution
+from batchrun.testing.faulty_service import Faults, FaultyService
 from batchrun.testing.loopback import Answer, LoopbackServer, Received, json_answer
 from tests.e2e.conftest import PATIENCE_SECONDS, Ended, Project, ended
 from tests.e2e.held import until
@@ -68,15 +68,13 @@ class Noted:
 @pytest.mark.parametrize("share", [0.6, 0.9])
 def test_no_item_fails_because_a_service_throttles(project: Project, share: float, options: str) -> None:
     """Being told to come back is no attempt, however often it is said: six or nine of ten calls, and three attempts."""
-    chance = random.Random(7)  # noqa: S311 - no secret
-    throttle = Answer(status=429)
-    service = Noted(lambda _noted, _received: throttle if chance.random() < share else WELL)
-    with LoopbackServer(service) as server:
-        done = completed(project, work(project, server.url, options=options).batchrun("run", "job.yaml"))
-    assert len(service.paths) == ITEMS
+    with FaultyService(Faults(statuses={429: share}, seed=7)) as service:
+        done = completed(project, work(project, service.url, options=options).batchrun("run", "job.yaml"))
+        seen = service.seen()
+    assert len(seen.by_item) == ITEMS
     assert set(project.result["attempts"].to_pylist()) == {1}
     figures = done.record["resources"]["api"]
-    assert (figures["calls"], figures["throttled"]) == (len(service.times), len(service.times) - ITEMS)
+    assert (figures["calls"], figures["throttled"]) == (seen.count, seen.by_status[429])
 
 
 SHARED = """\

@@ -131,7 +131,7 @@ def test_a_resume_refuses_other_items_and_other_columns(work: Project) -> None:
 def test_an_execution_without_a_journal_says_so(work: Project) -> None:
     """Who chose speed over durability is told that there is nothing to go on from."""
     assert work.batchrun("run", "job.yaml", *settings("run.durable=false", "run.budget.max_calls=100")).code == 4
-    assert work.files == {"execution.json", "journal", "results.parquet"}
+    assert work.files == {"execution.json", "inputs.parquet", "journal", "report.html", "results.parquet"}
     assert [path.name for path in (work.executions[0] / "journal").iterdir()] == ["lock"]
     refused = work.batchrun("resume")
     assert refused.code == 2 and "was run with run.durable: false" in refused.err, refused.err

@@ -120,7 +120,7 @@ def test_a_second_signal_aborts_at_once(work: Project, calls: Calls) -> None:
     assert last.code == 130
     assert last.err.endswith("aborted\n")
     assert "Traceback" not in last.err
-    assert work.files == {"execution.json", "journal"}
+    assert work.files == {"execution.json", "inputs.parquet", "journal"}
     (work.folder / "release").touch()
     assert work.batchrun("resume").code == 0
     assert work.counters["completed_items"] == ITEMS

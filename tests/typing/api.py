@@ -119,10 +119,16 @@ def resumed() -> None:
     batchrun.Run(budget=batchrun.Budget(max_calls=10, max_cost=1.5), timeout_seconds=60, durable=False)
 
 
+def refreshes() -> None:
+    assert_type(batchrun.plan_refresh("job.yaml").edited_nodes, tuple[str, ...])
+    assert_type(batchrun.refresh("job.yaml", {"run.parallelism": 4}, quiet=True, on_plan=lambda plan: None), batchrun.Execution)
+
+
 def clients() -> None:
     with batchrun.Client(home="lists", runs=Path("runs")) as client:
         execution = client.submit("job.yaml", {"run.parallelism": 64})
         assert_type(execution, batchrun.Execution)
+        assert_type(client.refresh("job.yaml"), batchrun.Execution)
         assert_type(execution.wait(interval_seconds=2, timeout_seconds=300, adaptive=True), ShownStatus)
         assert_type(execution.refresh_status(), ShownStatus)
         assert_type(execution.cancel(), Literal["requested", "done", "nothing"])
@@ -146,6 +152,7 @@ async def async_clients() -> None:
         assert_type(await execution.refresh_status(), ShownStatus)
         assert_type(await execution.pause(), Literal["requested", "done", "nothing"])
         assert_type(await execution.rerun(), batchrun.AsyncExecution)
+        assert_type(await client.refresh("job.yaml"), batchrun.AsyncExecution)
         assert_type(await client.executions.get(Path("runs/x")), batchrun.AsyncExecution)
         assert_type(await client.executions.list(status="running"), list[batchrun.AsyncExecution])
         assert_type(execution.progress, batchrun.Progress)
@@ -212,6 +219,9 @@ def doubled(item: dict[str, float]) -> float:
 async def flows(frame: pl.DataFrame, ticket: Ticket) -> None:
     batchrun.Job(dataset=frame, workflow=triage)
     assert_type(batchrun.map(doubled, frame), batchrun.Execution)
+    assert_type(batchrun.plan("job.yaml", sample=50), batchrun.JobPlan)
+    assert_type(batchrun.open("latest").results_frame(with_source=True), pl.LazyFrame)
+    assert_type(batchrun.diff("latest", batchrun.open("latest")).counts.changed_items, int)
     assert_type(await triage(ticket), Label)
     assert_type(doubled({"a": 1}), float)
     await triage("a")  # type: ignore[arg-type]

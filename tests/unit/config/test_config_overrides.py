@@ -123,6 +123,6 @@ def test_every_wrong_override_is_named_with_the_others() -> None:
         "--set vars.x=[ not valid YAML: while parsing a flow node: did not find expected node content",
         "--set vars.y={a: 1, a: 2} a: duplicate key a; it is already at vars.y:1:2",
         '--set run.paralelism=3 run.paralelism: unknown key paralelism; did you mean "parallelism"?',
-        "--set resources.api.max_concurrency=0 resources.api.base_url: is missing",
+        "--set resources.api.max_concurrency=0 resources.api.max_concurrency: must be ≥ 1, got 0",
         "--set workflow.nodes.note.retry={max_attempts: 0} workflow.nodes[1].retry.max_attempts: must be ≥ 1, got 0",
     ]

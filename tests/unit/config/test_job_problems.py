@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from batchrun.config import load_job, locate
 from batchrun.core.errors import JobError, Problem
 from batchrun.core.job import Job, Run
+from batchrun.core.output import Output
 from batchrun.workflows.registry import node_types
 
 FILE = """\
@@ -46,7 +48,7 @@ run:
   parallelism: 0
   failure_policy: {max_failures: -1}
   retry: {rules: [{match: {error_type: [A, 3], http_status: 429}, action: retry}]}
-resources: {api: {}}
+resources: {api: {max_concurrency: 0}}
 resources: {}
 output: {keep: 3, node_executions: all, colour: red}
 """
@@ -77,10 +79,10 @@ PROBLEMS = """\
 29:44 run.retry.rules[0].match.error_type[1]: must be text, got 3
 29:61 run.retry.rules[0].match.http_status: must be a list, got 429; write [429]
 31:1 resources: duplicate key resources; it is already at job.yaml:30:1
-30:18 resources.api.base_url: is missing
+30:36 resources.api.max_concurrency: must be ≥ 1, got 0
 32:16 output.keep: must be a list, got 3; write [3]
 32:36 output.node_executions: must be 'full', 'summary' or 'none', got 'all'
-32:41 output.colour: unknown key colour; known keys: events, export, keep, node_executions, path
+32:41 output.colour: unknown key colour; known keys: OUTPUT
 """
 
 
@@ -103,7 +105,8 @@ def test_every_mistake_is_reported_once_in_the_order_of_the_file() -> None:
     """One run of the check is enough to mend a file; no mistake hides another one, none is told twice."""
     Path("job.yaml").write_text(FILE, encoding="utf-8")
     types = ", ".join(sorted(node_types()))
-    assert refusal("job.yaml") == [f"job.yaml:{line}" for line in PROBLEMS.replace("TYPES", types).splitlines()]
+    keys = ", ".join(sorted(field.name for field in fields(Output)))
+    assert refusal("job.yaml") == [f"job.yaml:{line}" for line in PROBLEMS.replace("TYPES", types).replace("OUTPUT", keys).splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +116,10 @@ def test_every_mistake_is_reported_once_in_the_order_of_the_file() -> None:
         ({"dataset": {"pth": "x"}}, 'dataset.pth: unknown key pth; did you mean "path"?'),
         ({"dataset": {}}, "dataset.path: is missing; give the path of a file or folder, or the name of a dataset"),
         ({"dataset": {"path": "x", "name": "y"}}, "dataset.name: the dataset has a path, x, and a name; give only one of them"),
-        ({"dataset": {"path": "x", "version": 3}}, "dataset.version: is one of a named dataset; give its name"),
+        (
+            {"dataset": {"path": "x", "format": "csv", "version": 3}},
+            "dataset.version: is one of a named dataset or of a Delta table; give the name, or leave out the format",
+        ),
         ({"dataset": {"name": "x", "version": True}}, "dataset.version: must be a whole number or text, got true"),
         ({"dataset": {"path": "x", "sample": {}}}, "dataset.sample: give either fraction or n"),
         ({"dataset": {"path": "x", "sample": {"n": True}}}, "dataset.sample.n: must be a whole number, got true"),

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from batchrun.config import effective_job, load_job
 from batchrun.core.errors import JobError
-from batchrun.core.job import Dataset, DefaultOnFailure, Job, Output, Resource, Run, Sample, Workflow
+from batchrun.core.job import Dataset, DefaultOnFailure, Job, Resource, Run, Sample, Workflow
+from batchrun.core.output import Output
 from batchrun.core.policies import Backoff, Budget, Match, Retry, RetryRule
 from batchrun.nodes.python import PythonNode
 from batchrun.nodes.template import TemplateNode

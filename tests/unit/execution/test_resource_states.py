@@ -13,7 +13,9 @@ WELL = ResourceState(
     queued=5,
     limit=None,
     requests_per_minute=90.0,
+    tokens_per_minute=None,
     calls=40,
+    tokens=1_200,
     throttled=7,
     parked_at=None,
     parked_why=None,
@@ -36,6 +38,7 @@ def test_each_service_has_its_figures() -> None:
         'batchrun_resource_calls_total{job="j",resource="a"} 40',
         'batchrun_resource_throttled_total{job="j",resource="a"} 7',
         'batchrun_resource_opened_total{job="j",resource="a"} 2',
+        'batchrun_resource_tokens_total{job="j",resource="a"} 1200',
     ):
         assert f"\n{line}\n" in text
 

@@ -28,6 +28,7 @@ PATHS = (
     "name",
     "",
 )
+LIMITS = ("max_concurrency", "requests_per_minute", "tokens_per_minute")
 
 
 _BOTH = {"api": {"max_concurrency": 9}, "other": {"max_concurrency": 1}}
@@ -87,7 +88,7 @@ def test_one_setting_need_not_be_in_a_list() -> None:
         ({"run.parallelism": 33}, "run.max_open_items: must be ≥ parallelism (33), got 32"),
         ({"resources.api.max_concurrency": 0}, "resources.api.max_concurrency: must be ≥ 1, got 0"),
         ({"resources.api.max_concurency": 3}, "max_concurency"),
-        ({"resources.apo.max_concurrency": 3}, "resources.apo.base_url"),
+        ({"resources.apo.max_concurrency": 3}, 'unknown resource "apo"; did you mean "api"?'),
         (["run.parallelism"], "give it as path=value"),
         (["run.parallelism=["], "run.parallelism"),
         ([""], "give it as path=value"),
@@ -123,7 +124,7 @@ def test_nothing_else_changes_while_items_run(settings: dict[str, Any]) -> None:
     with pytest.raises(JobError) as refused:
         asked(settings)
     assert shown(settings) in str(refused.value)
-    tunable = "run.parallelism and, under resources.NAME, max_concurrency and requests_per_minute"
+    tunable = "run.parallelism and, under resources.NAME, max_concurrency, requests_per_minute and tokens_per_minute"
     assert f"only {tunable} can change; pause, and set others with batchrun resume" in str(refused.value)
 
 
@@ -159,7 +160,10 @@ def test_whatever_is_asked_is_done_or_refused(settings: Any) -> None:
     before = job()
     after = {**change.job, "run": {**change.job["run"], "parallelism": 16}}
     after["resources"] = {
-        name: {**resource, **{limit: before["resources"][name][limit] for limit in ("max_concurrency", "requests_per_minute")}}
+        name: {
+            **resource,
+            **{limit: before["resources"][name][limit] for limit in LIMITS},
+        }
         for name, resource in change.job["resources"].items()
     }
     assert after == before

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, NamedTuple, NewType, NotRequired, Required, TypedDict, TypeVar
+from uuid import UUID
 
 import pydantic
 import pytest
@@ -83,6 +85,22 @@ class Colour(Enum):
     RED = 1
 
 
+class Level(Enum):
+    LOW = "low"
+    NONE = None
+
+
+class Mixed(Enum):
+    ONE = 1
+    TWO = "two"
+
+
+class Bill(pydantic.BaseModel):
+    total: Decimal = pydantic.Field(max_digits=10, decimal_places=2)
+    tax: Annotated[Decimal | None, pydantic.Field(max_digits=5, decimal_places=0)] = None
+    rate: Decimal
+
+
 class Empty(TypedDict):
     pass
 
@@ -110,10 +128,16 @@ MODEL = {"label": "string", "at": "timestamp", "spots": [{"x": "int64"}], "size"
         (Box[int], {"content": "int64"}),
         (Tree, {"value": "int64", "children": ["json"]}),
         (Linked, {"inner": "json", "other": MODEL}),
-        *((other, "json") for other in (Partial, HalfPartial, Empty, Unresolvable, Pair, Colour, Decimal, NewType("Id", int), T, object)),
+        *zip([timedelta, UUID, Path, NewType("Id", int)], ["duration", "string", "string", "int64"], strict=True),
+        *zip([Colour, Level, Literal[1, 2], Literal["a"] | None], ["int64", "string", "int64", "string"], strict=True),
+        (Annotated[Decimal, pydantic.Field(max_digits=10, decimal_places=2)], "decimal(10, 2)"),
+        (Bill, {"total": "decimal(10, 2)", "tax": "decimal(5, 0)", "rate": "json"}),
+        (Partial, {"lat?": "float64"}),
+        (HalfPartial, {"lat": "float64", "town?": "string"}),
+        *((other, "json") for other in (Empty, Unresolvable, Pair, Mixed, Decimal, T, object, Literal[2**70])),
         *(
             (other, "json")
-            for other in (Any, None, type(None), int | str, list, dict, dict[str, int], set[int], tuple[int, str], Literal[1])
+            for other in (Any, None, type(None), int | str, list, dict, dict[str, int], set[int], tuple[int, str], Literal[1, "a"])
         ),
         *((other, "json") for other in ("Model", [1], Ellipsis)),
     ],
@@ -134,6 +158,13 @@ def test_annotations_become_column_types(annotation: Any, spec: Any) -> None:
         (["string", "int64"], [((), "a list type has exactly one element type, such as [string]; got 2")]),
         ([], [((), "a list type has exactly one element type, such as [string]; got 0")]),
         ({}, [((), "a struct type needs at least one field")]),
+        ("decimal(38, 2)", []),
+        (
+            "decimal(2, 3)",
+            [((), "unknown type 'decimal(2, 3)'; a decimal has 1 to 38 digits, and so many of them after the point: decimal(12, 2)")],
+        ),
+        ({"a?": "string"}, []),
+        ({"a": "string", "a?": "string"}, [(("a?",), "the field a is there twice: it may be missing or not")]),
         (None, [((), "a type is a name, a list of one type, or a mapping of fields; got None")]),
         (
             {"a": {"b": [{"c": "imt64"}]}, "d": 3},

@@ -7,8 +7,11 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from enum import Enum
+from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import pydantic
 import pytest
@@ -27,6 +30,9 @@ SCALARS: dict[str, st.SearchStrategy[Any]] = {
     "date": st.dates(),
     "time": st.times(),
     "timestamp": st.datetimes(timezones=st.just(UTC)),
+    "duration": st.timedeltas(),
+    "decimal(9, 3)": st.decimals(-999_999, 999_999, places=3),
+    "decimal(38, 38)": st.decimals("-0.9", "0.9", places=38),
     "float32": st.floats(width=32, allow_nan=False),
     "float64": st.floats(allow_nan=False),
     **{f"int{bits}": st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
@@ -82,6 +88,11 @@ class Model(pydantic.BaseModel):
         return label.upper()
 
 
+class Answer(Enum):
+    GOOD = "good"
+    COUNT = 3
+
+
 def test_dataclasses_and_models_become_plain_values() -> None:
     """A function may return what it says it returns; how a model writes itself as JSON does not matter for columns."""
     value = [Model(label="good", points=[Point(1, ("a",))]), {"label": "bad", "points": [], "score": 1, "is_good": None}]
@@ -106,8 +117,24 @@ def test_dataclasses_and_models_become_plain_values() -> None:
         (["int64"], (1, 2), [1, 2]),
         ("json", {"b": [1, None]}, '{"b":[1,null]}'),
         ({"any": "json"}, {"any": 2**70}, {"any": str(2**70)}),
+        ("date", "2026-11-01", date(2026, 11, 1)),
+        ("time", "09:30", time(9, 30)),
+        ("timestamp", "2026-11-01T09:30:00Z", datetime(2026, 11, 1, 9, 30, tzinfo=UTC)),
+        ("timestamp", "2026-11-01T09:30:00+02:00", datetime(2026, 11, 1, 7, 30, tzinfo=UTC)),
+        ("duration", timedelta(days=1), timedelta(days=1)),
+        ("duration", 1.5, timedelta(seconds=1.5)),
+        ("decimal(5, 2)", 1, Decimal("1.00")),
+        ("decimal(5, 2)", 0.1, Decimal("0.10")),
+        ("decimal(5, 2)", "-1.5", Decimal("-1.50")),
+        ("decimal(5, 2)", Decimal("1.500"), Decimal("1.50")),
+        ("string", Answer.GOOD, "good"),
+        ("int64", Answer.COUNT, 3),
+        ("string", UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        ("string", PurePosixPath("a/b"), "a/b"),
+        ({"a": "string", "b?": "int8"}, {"a": "x"}, {"a": "x", "b": None}),
+        ({"a": "string", "b?": "int8"}, {"a": "x", "b": 1}, {"a": "x", "b": 1}),
     ],
-    ids=range(11),
+    ids=range(27),
 )
 def test_values_that_mean_the_same_are_converted(spec: TypeSpec, value: Any, plain: Any) -> None:
     """A whole number is a float, a naive time is UTC: what cannot be misunderstood does not fail."""
@@ -123,7 +150,7 @@ def test_values_that_mean_the_same_are_converted(spec: TypeSpec, value: Any, pla
         ("string", "\ud800", r"output must be string, got str: '\ud800'"),
         ("bool", 1, "output must be bool, got int: 1"),
         ("binary", "text", "output must be binary, got str: 'text'"),
-        ("date", "2026-11-01", "output must be date, got str: '2026-11-01'"),
+        ("date", "1.11.2026", "output must be date, got str: '1.11.2026'"),
         ("int64", True, "output must be int64, got bool: True"),
         ("int64", 3.0, "output must be int64, got float: 3.0"),
         ("int8", 128, "output must be int8, got int: 128"),
@@ -144,9 +171,21 @@ def test_values_that_mean_the_same_are_converted(spec: TypeSpec, value: Any, pla
         ({"label": "string", "score": "float64"}, {"label": "a"}, "output.score is missing; the type has label, score"),
         ({"label": "string"}, {"label": "a", "lable": "b"}, 'output.lable is not in the type; did you mean "label"?'),
         ({"any": "json"}, {"any": {1j}}, "output.any: a value of type complex cannot be written as JSON"),
+        ("timestamp", "2026-11-01", "output must be timestamp, got str: '2026-11-01'"),
+        ("time", "01:02+02:00", "output must be time, got str: '01:02+02:00'"),
+        ("decimal(5, 2)", "1.234", "output must be decimal(5, 2), got str: '1.234'"),
+        ("decimal(5, 2)", 1000, "output must be decimal(5, 2), got int: 1000"),
+        ("decimal(5, 2)", Decimal("NaN"), "output must be decimal(5, 2), got Decimal: Decimal('NaN')"),
+        ("decimal(5, 2)", True, "output must be decimal(5, 2), got bool: True"),
+        ("duration", "1 s", "output must be duration, got str: '1 s'"),
+        ("duration", 1e300, "output must be duration, got float: 1e+300"),
+        ("string", Answer.COUNT, "output must be string, got Answer: <Answer.COUNT: 3>"),
+        ({"a": "string", "b?": "int8"}, {"b": 1}, "output.a is missing; the type has a, b"),
+        ({"a": "string", "b?": "int8"}, {"a": "", "c": 1}, "output.c is not in the type; fields: a, b"),
+        ({"a": "string", "b?": "int8"}, {"a": "", "b": "x"}, "output.b must be int8, got str: 'x'"),
         ("string", list(range(100)), f"output must be string, got list: {str(list(range(100)))[:80]}…"),
     ],
-    ids=range(26),
+    ids=range(38),
 )
 def test_values_that_do_not_fit_fail_their_item_with_the_field_named(spec: TypeSpec, value: Any, message: str) -> None:
     """One wrong value costs one row, and its error says which field, which type and which value."""

@@ -1,0 +1,23 @@
+"""Why an execution ends before its last item."""
+
+from __future__ import annotations
+
+from batchrun.core.executions import Stop
+from batchrun.core.job import Run
+
+ONLY_RETRIED = Stop("user", "only failed items were run again, and others have not ended: to run these, resume")
+"""The items that were chosen have ended."""
+
+ONLY_SAMPLED = Stop("user", "only a sample was run, and others have not ended: to run these, resume")
+"""The items of the sample have ended; see `Prepared.sample`."""
+
+
+def waiting_stop(count: int) -> Stop:
+    """Only items are left that wait for a person."""
+    items = "1 item waits" if count == 1 else f"{count:,} items wait"
+    return Stop("waiting", f"{items} for a person")
+
+
+def timeout_stop(run: Run) -> Stop:
+    """The time of the job is over."""
+    return Stop("budget", f"run.timeout_seconds, {run.timeout_seconds:g} s, is used up: to go on, raise it and resume")
