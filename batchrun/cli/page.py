@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchrun.cli.folders import near
+from batchrun.cli.services import service_now, services_of
 from batchrun.cli.summary import (
     TIMES,
     WAITING,
@@ -28,7 +29,7 @@ from batchrun.execution.account import stored_of
 if TYPE_CHECKING:
     from batchrun.cli.known import Known
     from batchrun.client import Execution
-    from batchrun.core.executions import Progress, ResourceState
+    from batchrun.core.executions import Progress
 
 _LABEL_CHARS = 11
 _USED = ("input tokens", "output tokens", "cost")
@@ -101,6 +102,8 @@ def _fields(execution: Execution, known: Known) -> Iterator[tuple[str, str]]:
         yield "time", f"of all items together: {waited}"
     if execution.status in ("running", "finalizing"):
         yield from _activity(known.progress)
+    elif services := services_of(record):
+        yield "services", "\n".join(services)
     if record.get("trigger"):
         yield "trigger", one_line(str(record["trigger"]))
     if record.get("rerun_of"):
@@ -175,25 +178,9 @@ def _activity(progress: Progress) -> Iterator[tuple[str, str]]:
     if any(progress.waiting_for.values()):
         yield "waiting", ", ".join(f"{count:,} {WAITING.get(what, f'for {what}')}" for what, count in _largest_first(progress.waiting_for))
     if progress.resources:
-        yield "services", "\n".join(f"{name}: {_service(state)}" for name, state in progress.resources.items())
+        yield "services", "\n".join(f"{name}: {service_now(state)}" for name, state in progress.resources.items())
     if progress.slowest_node_id is not None:
         yield "slowest", f"{progress.slowest_node_id} took most time so far"
-
-
-def _service(state: ResourceState) -> str:
-    """What a named service is doing."""
-    limit = f" of at most {state['limit']:,}" if state["limit"] is not None else ""
-    rate = f", at most {state['requests_per_minute']:g} a minute" if state["requests_per_minute"] is not None else ""
-    if state.get("tokens_per_minute") is not None:
-        rate += f", at most {state['tokens_per_minute']:,g} tokens a minute"
-    told = f"{state['in_flight']:,}{limit} in flight, {state['queued']:,} queued{rate}"
-    if state.get("tokens"):
-        told += f", {state['tokens']:,} tokens used"
-    if state["throttled"]:
-        told += f", {state['throttled']:,} of {counted(state['calls'], 'call')} throttled"
-    if state["parked_at"] is not None:
-        told += f", parked since {local_time(state['parked_at'])}: {one_line(str(state['parked_why']))}"
-    return told + (f", parked {counted(state['opened'], 'time')} so far" if state["opened"] else "")
 
 
 def _largest_first(counts_: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -71,9 +71,10 @@ def address_problem(address: str) -> str | None:
     """What is wrong with a complete address, else null."""
     try:
         url = httpx.URL(address)
-    except httpx.InvalidURL as error:
+        host = url.host
+    except (httpx.InvalidURL, UnicodeError) as error:  # a host such as xn--a- is no name in any language
         return f"is not an address: {error}"
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not host:
         return f"must be http://host… or https://host…, got {address!r}"
     if url.userinfo:
         return "must not hold a user or password; send them in an Authorization header"

@@ -18,6 +18,7 @@ import orjson
 from batchrun.core.auth import Auth, OAuth2
 from batchrun.core.errors import NodeError, ResponseError, TransportError
 from batchrun.net.client import HttpClient
+from batchrun.net.messages import has_field, with_field
 from batchrun.net.parts import form_body
 
 _FETCH_SECONDS = 30.0
@@ -49,18 +50,16 @@ class _Signing(httpx.AsyncBaseTransport):
             NodeError: there is no token.
             httpx.TransportError: as the transport it goes through.
         """
-        address = request.url
-        if self._query and self._query[0] not in address.params:  # where a redirect leads may have it already
-            address = _with_query(address, *self._query)
-        if self._tokens is None or _NAME in request.headers:
-            header = self._header if self._header and self._header[0] not in request.headers else None
-            return await self._transport.handle_async_request(_signed(request, address, header))
+        if self._query and self._query[0] not in request.url.params:  # where a redirect leads may have it already
+            request = _with_query(request, *self._query)
+        if self._tokens is None or has_field(request, _NAME):
+            return await self._transport.handle_async_request(with_field(request, *self._header) if self._header else request)
         token = await self._tokens.get()
-        response = await self._transport.handle_async_request(_signed(request, address, (_NAME, f"Bearer {token}")))
+        response = await self._transport.handle_async_request(with_field(request, _NAME, f"Bearer {token}"))
         if response.status_code == 401:  # the service has done nothing: it may get the request again
             await response.aclose()
             token = await self._tokens.get(instead_of=token)
-            response = await self._transport.handle_async_request(_signed(request, address, (_NAME, f"Bearer {token}")))
+            response = await self._transport.handle_async_request(with_field(request, _NAME, f"Bearer {token}"))
         return response
 
     async def aclose(self) -> None:
@@ -168,12 +167,6 @@ def _basic(user: str, password: str) -> str:
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
-def _with_query(url: httpx.URL, name: str, value: str) -> httpx.URL:
-    between = "&" if url.query else "?"
-    return httpx.URL(f"{url}{between}{quote(name, safe='')}={quote(value, safe='')}")
-
-
-def _signed(request: httpx.Request, url: httpx.URL, header: tuple[str, str] | None) -> httpx.Request:
-    """The request with its signature. A new one: others are made from the one that was given."""
-    headers = request.headers.raw if header is None else [*request.headers.raw, (header[0].encode(), header[1].encode())]
-    return httpx.Request(request.method, url, headers=headers, stream=request.stream, extensions=request.extensions)
+def _with_query(request: httpx.Request, name: str, value: str) -> httpx.Request:
+    url = httpx.URL(f"{request.url}{'&' if request.url.query else '?'}{quote(name, safe='')}={quote(value, safe='')}")
+    return httpx.Request(request.method, url, headers=request.headers.raw, stream=request.stream, extensions=request.extensions)

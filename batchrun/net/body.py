@@ -9,6 +9,7 @@ from typing import TypeAlias, cast
 import httpx
 
 from batchrun.core.errors import ResponseError
+from batchrun.net.messages import raw_headers
 
 ACCEPT_ENCODING = "gzip, deflate"
 """The compressions that can be read."""
@@ -68,7 +69,7 @@ async def body_parts(response: httpx.Response, max_bytes: int) -> AsyncIterator[
 
 def _coding(response: httpx.Response) -> str:
     # Looking into the raw headers takes a tenth of headers.get().
-    found = [value for name, value in response.headers.raw if name.lower() == b"content-encoding"]
+    found = [value for name, value in raw_headers(response) if name.lower() == b"content-encoding"]
     return b",".join(found).decode("latin-1").strip().lower()
 
 

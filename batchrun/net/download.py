@@ -14,11 +14,11 @@ from batchrun.core.files import File
 from batchrun.net.address import address_problem
 from batchrun.net.body import TooLarge, read_body
 from batchrun.net.client import HttpClient
-from batchrun.net.connecting import proxy_of_environment
 from batchrun.net.failures import describe, response_error, status_error, transport_error
 from batchrun.net.hosts import AllowedHosts, PublicResolver
 from batchrun.net.redirects import REDIRECTS, check_target, target_of
 from batchrun.net.transport import AiohttpTransport
+from batchrun.net.transports import proxy_of_environment
 
 _MOST_REDIRECTS = 5
 _UNKNOWN_TYPE = "application/octet-stream"

@@ -9,7 +9,6 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from batchrun.core.errors import HttpStatusError, InvalidValue, NodeError, QuotaExhausted, ResponseError, TransportError
-from batchrun.flow.retry import is_throttling
 from batchrun.net.body import TooLarge, read_body
 
 _EXCERPT_CHARACTERS = 300
@@ -114,13 +113,3 @@ def date_of(text: str) -> datetime | None:
 def _one_line(text: str) -> str:
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: _EXCERPT_CHARACTERS + 1])
     return line if len(line) <= _EXCERPT_CHARACTERS else line[: _EXCERPT_CHARACTERS - 1] + "…"
-
-
-def health_told_by(error: NodeError | None, *, is_probe: bool) -> str | None:
-    """What a failed call says about the health of the service; null: it is well."""
-    if isinstance(error, TransportError):
-        return "broken" if error.was_sent else "unreachable"
-    if isinstance(error, HttpStatusError) and (error.http_status or 0) >= 500:
-        # It says itself when it takes calls again; while it is parked, that is one call that failed.
-        return "unknown" if is_throttling(error) and not is_probe else "broken"
-    return None

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from batchrun.core.errors import InvalidValue, NodeError, ServiceParked
+from batchrun.core.errors import NodeError, ServiceParked
 from batchrun.core.executions import ResourceState
 from batchrun.core.job import Resource
 from batchrun.core.protocols import Slot
 from batchrun.flow.adaptive import AdaptiveLimit
-from batchrun.flow.breaker import CircuitBreaker
 from batchrun.flow.limits import RequestRate, TokenRate
 from batchrun.flow.retry import is_throttling
-from batchrun.net.failures import health_told_by
+from batchrun.net.health import ServiceHealth
 from batchrun.net.parked import ParkedCallers
+from batchrun.workflows.decisions import StoppedAtRest
 
 _JITTER_RATIO = 0.1  # on top of what a service asks for
 _MOST_JITTER_SECONDS = 5.0
@@ -41,11 +41,11 @@ class Turn(NamedTuple):
 
 
 class _Caller(NamedTuple):
-    """Who waits for a turn, and the tokens the call may use. Null in place of a turn: the caller, who can park, is to look again."""
+    """Who waits for a turn, and the tokens the call may use. Null in place of a turn: the caller, who has a slot, is to look again."""
 
     turn: asyncio.Future[Turn | None]
     tokens: int
-    can_park: bool
+    has_slot: bool
 
 
 class Gate:
@@ -60,18 +60,15 @@ class Gate:
     """
 
     def __init__(self, resource: Resource, *, chance: Callable[[], float] = random.random) -> None:
-        self._address = resource.base_url
         self._loop = asyncio.get_running_loop()
         self._chance = chance
         self._rate = RequestRate(resource.requests_per_minute) if resource.requests_per_minute is not None else None
         self._tokens = TokenRate(resource.tokens_per_minute) if resource.tokens_per_minute is not None else None
         self._most = resource.max_concurrency
         self._adaptive = AdaptiveLimit(resource.max_concurrency) if resource.adaptive else None
-        self._breaker = CircuitBreaker(resource.breaker) if resource.breaker is not None else None
-        self._last_failure = ""
-        self._has_answered = False
-        self._answered_at = -math.inf
+        self._health = ServiceHealth(resource.base_url, resource.breaker, chance) if resource.breaker is not None else None
         self._closed_until = -math.inf  # as the service has asked
+        self._is_stopping = False
         self._waiting: deque[_Caller] = deque()
         self._parked = ParkedCallers(self._go_on)
         self._timer: asyncio.TimerHandle | None = None
@@ -101,16 +98,20 @@ class Gate:
 
         Args:
             tokens: the most that the call is expected to use.
-            slot: given back while the service is out of order, but by the caller that is the next to try it; null: there is none.
+            slot: of the item that the call is made for. It is given back while the service is out of order, but by the caller that
+                is the next to try it. Null: the call is made for no item, or whatever becomes of its item.
 
         Raises:
             ServiceParked: the service has been out of order for too long.
+            StoppedAtRest: the execution stops, and nothing was sent yet for the item.
         """
         if not self._waiting and self._wait_seconds(tokens) == 0:
             return self._next_turn(tokens)
         while True:
-            while slot is not None and self._has_enough():
+            while slot is not None and self._has_enough() and not self._is_stopping:
                 await self._parked.stay(slot)
+            if slot is not None and self._is_stopping:
+                raise StoppedAtRest
             turn: asyncio.Future[Turn | None] = self._loop.create_future()
             self._waiting.append(_Caller(turn, tokens, slot is not None))
             self._go_on()
@@ -138,10 +139,10 @@ class Gate:
         if self._rate is not None:
             self._rate.ended(turn.number, now)
         self._judge_load(turn, now, error, is_cut_off=is_cut_off)
-        if (breaker := self._breaker) is not None:
-            was_open = breaker.is_open
-            self._judge_health(breaker, turn, now, error, is_cut_off=is_cut_off)
-            if breaker.is_open and not was_open:
+        if (health := self._health) is not None:
+            was_open = health.breaker.is_open
+            health.judge(turn.sent_at, now, error, is_probe=turn.is_probe, is_cut_off=is_cut_off)
+            if health.breaker.is_open and not was_open:
                 self._send_away()
         self._in_flight -= 1
         self._go_on()
@@ -151,9 +152,18 @@ class Gate:
         until = self._loop.time() + seconds + min(seconds * _JITTER_RATIO, _MOST_JITTER_SECONDS) * self._chance()
         self._closed_until = max(self._closed_until, until)
 
+    def stop(self) -> None:
+        """The execution stops: calls for items that wait here, or come here and would have to, end. Nothing of them was sent."""
+        self._is_stopping = True
+        for caller in self._waiting:
+            if caller.has_slot and not caller.turn.done():
+                caller.turn.set_exception(StoppedAtRest())
+        self._parked.call_all()
+        self._go_on()
+
     def state(self) -> ResourceState:
         """What it does at this moment."""
-        now, breaker = self._loop.time(), self._breaker
+        now, breaker = self._loop.time(), self._health.breaker if self._health is not None else None
         parked_at = breaker.parked_at if breaker is not None else None
         most = self._limit()
         return ResourceState(
@@ -166,7 +176,7 @@ class Gate:
             tokens=self._used_tokens,
             throttled=self._throttled,
             parked_at=None if parked_at is None else (datetime.now(UTC) - timedelta(seconds=now - parked_at)).isoformat(),
-            parked_why=None if parked_at is None else self._last_failure,
+            parked_why=None if parked_at is None or self._health is None else self._health.last_failure,
             opened=breaker.opened if breaker is not None else 0,
             parked_seconds=round(breaker.parked_seconds(now), 3) if breaker is not None else 0.0,
         )
@@ -180,8 +190,8 @@ class Gate:
             return math.inf
         now = self._loop.time()
         wait = max(self._closed_until - now, 0.0)
-        if self._breaker is not None and self._breaker.is_open:
-            wait = max(wait, self._breaker.wait_seconds(now)) if now < self._breaker.gives_up_at() else math.inf
+        if self._health is not None and self._health.breaker.parked_at is not None:
+            wait = max(wait, self._health.wait_seconds(now))
         if self._tokens is not None and tokens:
             wait = max(wait, self._tokens.wait_seconds(tokens, now))
         return max(wait, self._rate.wait_seconds(now)) if self._rate is not None else wait
@@ -194,11 +204,10 @@ class Gate:
             self._rate.sent(self._calls, now)
         if self._tokens is not None and tokens:
             self._tokens.sent(self._calls, tokens, now)
-        return Turn(self._calls, now, self._breaker is not None and self._breaker.sent())
+        return Turn(self._calls, now, self._health is not None and self._health.breaker.sent())
 
     def _is_out(self) -> bool:
-        """Whether the service is out of order, and may still come back."""
-        return self._breaker is not None and self._breaker.is_open and self._loop.time() < self._breaker.gives_up_at()
+        return self._health is not None and self._health.is_out(self._loop.time())
 
     def _has_enough(self) -> bool:
         """Whether the service is out of order, and somebody is there to try it."""
@@ -213,8 +222,8 @@ class Gate:
 
     def _send_away(self) -> None:
         """The service is out of order: those who can do without their slot need not stand here, but for one."""
-        for turn, _, can_park in [caller for caller in self._waiting if not caller.turn.done()][1:]:
-            if can_park:
+        for turn, _, has_slot in [caller for caller in self._waiting if not caller.turn.done()][1:]:
+            if has_slot:
                 turn.set_result(None)
 
     def _given_up(self, waiting: asyncio.Future[Turn | None]) -> None:
@@ -226,8 +235,8 @@ class Gate:
             self._rate.not_sent(turn.number)
         if self._tokens is not None:
             self._tokens.not_sent(turn.number)
-        if self._breaker is not None:
-            self._breaker.not_tried(is_probe=turn.is_probe)
+        if self._health is not None:
+            self._health.breaker.not_tried(is_probe=turn.is_probe)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -244,7 +253,7 @@ class Gate:
                 continue
             wait = self._wait_seconds(tokens)
             if wait > 0:
-                ends = self._breaker.gives_up_at() - self._loop.time() if self._breaker is not None else math.inf
+                ends = self._health.breaker.gives_up_at() - self._loop.time() if self._health is not None else math.inf
                 if min(wait, ends) < math.inf:
                     self._timer = self._loop.call_later(max(min(wait, ends), _SHORTEST_WAIT_SECONDS), self._go_on)
                 return
@@ -253,17 +262,11 @@ class Gate:
             self._call_parked()
 
     def _give_up(self) -> None:
-        breaker = self._breaker
-        if breaker is None or self._loop.time() < breaker.gives_up_at():
-            return
-        message = (
-            f"{self._address} has been out of order for {breaker.gives_up_at() - (breaker.parked_at or 0):g} s, which is "
-            f"max_parked_seconds; its last failure: {self._last_failure}"
-        )
-        while self._waiting:
+        why = self._health.given_up(self._loop.time()) if self._health is not None else None
+        while self._waiting and why is not None:
             turn = self._waiting.popleft().turn
             if not turn.done():
-                turn.set_exception(ServiceParked(message))
+                turn.set_exception(ServiceParked(why))
 
     def _judge_load(self, turn: Turn, now: float, error: NodeError | None, *, is_cut_off: bool) -> None:
         is_objection = error is not None and (is_throttling(error) or error.http_status == 503)
@@ -276,25 +279,3 @@ class Gate:
                 self.close_for(error.retry_after_seconds)
         elif error is None:
             self._adaptive.succeeded(self._in_flight)
-
-    def _judge_health(self, breaker: CircuitBreaker, turn: Turn, now: float, error: NodeError | None, *, is_cut_off: bool) -> None:
-        failure = health_told_by(error, is_probe=turn.is_probe)
-        if is_cut_off:
-            # One call that hangs while others are answered is its own fault; many that hang together are the fault of the service.
-            is_silent = error is not None and self._answered_at < (turn.sent_at + now) / 2
-            if turn.is_probe or is_silent:
-                self._last_failure = str(error or "a call that was to try it was given up")
-                breaker.failed(now, self._chance(), is_probe=turn.is_probe)
-            if error is not None and breaker.is_open:
-                error.outage = "silent"
-        elif isinstance(error, InvalidValue):
-            breaker.not_tried(is_probe=turn.is_probe)
-        elif error is None or failure is None:
-            self._has_answered, self._answered_at = True, now
-            if turn.is_probe or not breaker.is_open:  # a call that was sent before it broke tells nothing of what came then
-                breaker.succeeded(now)
-        elif failure != "unknown":
-            self._last_failure = str(error)
-            breaker.failed(now, self._chance(), is_probe=turn.is_probe)
-            if breaker.is_open or (failure == "unreachable" and self._has_answered):
-                error.outage = "unreachable" if failure == "unreachable" else "broken"

@@ -15,6 +15,8 @@ from batchrun.core.addresses import STORE_SETTINGS, Address
 
 CHANGED = "it was replaced since the execution began; put it back, or run the job anew"
 """What is said of an object that is not the one that was found."""
+NOT_INSTALLED = "needs the package obstore: pip install 'batchrun[cloud]'"
+"""What is said of something that cannot be done without the library."""
 
 _RETRY: dict[str, Any] = {"max_retries": 4}
 _MAY_BE_SECRET = re.compile(r"(?<=://)[^/\s@]*@|\?\S*")  # who calls, and signatures, in the addresses that the library tells

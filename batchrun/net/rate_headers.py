@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-
-import httpx
 
 from batchrun.net.failures import date_of
 
@@ -16,7 +14,7 @@ _MOMENT_SECONDS = 1e9  # larger numbers are seconds since 1970
 _LONGEST_SECONDS = timedelta(days=1).total_seconds()
 
 
-def used_up_seconds(headers: httpx.Headers) -> float:
+def used_up_seconds(headers: Sequence[tuple[bytes, bytes]]) -> float:
     """How long a service takes no more calls, going by its rate-limit headers; 0: it takes some, or does not say.
 
     Known are `ratelimit-remaining` with `ratelimit-reset`, the same with `x-` or the name of a provider in front and the name of
@@ -24,13 +22,13 @@ def used_up_seconds(headers: httpx.Headers) -> float:
     a number of seconds, a duration such as `6m0s` or `250ms`, seconds since 1970, or a date.
 
     Example:
-        >>> used_up_seconds(httpx.Headers({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m2s"}))
+        >>> used_up_seconds([(b"x-ratelimit-remaining-requests", b"0"), (b"x-ratelimit-reset-requests", b"1m2s")])
         62.0
     """
-    told = {name.lower(): value.strip() for name, value in headers.raw if b"atelimit" in name.lower()}
+    told = {name.lower(): value.strip() for name, value in headers if b"atelimit" in name.lower()}
     if not told:
         return 0.0
-    now = date_of(headers.get("date", "")) or datetime.now(UTC)
+    now = next((date_of(value.decode("latin-1")) for name, value in headers if name.lower() == b"date"), None) or datetime.now(UTC)
     return max((_reset_seconds(told, name, now) for name, value in told.items() if b"remaining" in name and value == b"0"), default=0.0)
 
 

@@ -102,9 +102,10 @@ def target_of(request: httpx.Request, status: int, location: str) -> httpx.URL:
     answered = f"{describe(request)} answered {status}"
     try:
         target = request.url.join(location).copy_with(fragment=None)
-    except httpx.InvalidURL as error:
+        host = target.host
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise ResponseError(f"{answered}, but what it points to is not an address") from error
-    if target.scheme not in (request.url.scheme, "https") or not target.host:
+    if target.scheme not in (request.url.scheme, "https") or not host:
         raise HttpStatusError(f"{answered}: it points to {_place(target)}, which is not encrypted, and is not followed", status)
     if target.userinfo:
         raise ResponseError(f"{answered}: it points to an address with a user or a password, which is not followed")

@@ -1,29 +1,16 @@
-"""One client and one gate per named service, shared by all nodes that use it."""
+"""One gate per named service, shared by all nodes that use it."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import httpx
 from anyio.lowlevel import RunVar
 
 from batchrun.core.executions import ResourceState
 from batchrun.core.job import Resource
-from batchrun.net.auth import signing
-from batchrun.net.client import HttpClient
-from batchrun.net.connecting import transport_to
 from batchrun.net.gate import Gate
-
-
-@dataclass(slots=True, kw_only=True)
-class _Open:
-    transport: httpx.AsyncBaseTransport
-    client: HttpClient
-    users: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,33 +22,8 @@ class _Guarded:
     gate: Gate
 
 
-_open: dict[tuple[int, int], _Open] = {}
 _guarded: RunVar[dict[int, _Guarded]] = RunVar("batchrun_gates")
 """By the id of each resource that was used or tuned on this event loop; it outlives the clients, which come and go."""
-
-
-@asynccontextmanager
-async def client_of(resource: Resource) -> AsyncIterator[HttpClient]:
-    """The client of a resource on the running event loop.
-
-    Whoever enters first opens it and whoever leaves last closes it, so its limits hold for all of them together.
-    Resources are told apart by identity, not by their values: two names are two limits.
-    """
-    key = id(resource), id(asyncio.get_running_loop())
-    if key not in _open:
-        gate = _guard(resource).gate
-        transport = signing(transport_to(resource), resource.auth)
-        client = HttpClient(transport, base_url=resource.base_url, headers=resource.headers, gate=gate, timeouts=resource.timeouts)
-        _open[key] = _Open(transport=transport, client=client)
-    shared = _open[key]
-    shared.users += 1
-    try:
-        yield shared.client
-    finally:
-        shared.users -= 1
-        if not shared.users:
-            del _open[key]
-            await shared.transport.aclose()
 
 
 def gate_of(resource: Resource) -> Gate:
@@ -88,6 +50,14 @@ def tune(resource: Resource, **limits: Any) -> None:
         max_concurrency=now.max_concurrency, requests_per_minute=now.requests_per_minute, tokens_per_minute=now.tokens_per_minute
     )
     _guarded.get()[id(resource)] = replace(guarded, now=now)
+
+
+def stop_waiting(resources: Mapping[str, Resource]) -> None:
+    """The execution stops: calls for items that wait for those resources on the running event loop end. Nothing of them was sent."""
+    known = _guarded.get({})
+    for resource in resources.values():
+        if id(resource) in known:
+            known[id(resource)].gate.stop()
 
 
 def states(resources: Mapping[str, Resource]) -> dict[str, ResourceState]:

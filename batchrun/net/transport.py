@@ -11,7 +11,7 @@ import io
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from functools import lru_cache
 from typing import TypeAlias, cast
 
@@ -19,6 +19,8 @@ import aiohttp
 import httpx
 import yarl
 from aiohttp.abc import AbstractResolver
+
+from batchrun.net.messages import ReceivedResponse, Target, WrittenRequest, target_of
 
 # Many servers drop idle connections after 5 s. Dropping them earlier keeps requests from meeting a closing connection.
 KEEP_ALIVE_SECONDS = 4.0
@@ -102,27 +104,22 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _as_httpx(error, request) from error
-        return httpx.Response(
-            response.status,
-            headers=cast("list[tuple[bytes, bytes]]", response.raw_headers),
-            stream=_ResponseStream(response, request),
-            extensions={"http_version": b"HTTP/1.1", "reason_phrase": (response.reason or "").encode("ascii", "replace")},
-        )
+        return ReceivedResponse(response.status, response.raw_headers, _ResponseStream(response, request), response.reason or "")
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._session.close()
 
     async def _send(self, request: httpx.Request, body: _Body) -> aiohttp.ClientResponse:
-        url = request.url
+        (scheme, host, port, _), path, query = _target(request)
         return await self._session.request(
             request.method,
-            yarl.URL(_address(url), encoded=True),
+            yarl.URL.build(scheme=scheme, host=host, port=port, path=path, query_string=query, encoded=True),
             headers=_headers(request),
             data=body,
             timeout=self._timeout(request),
             allow_redirects=False,
-            proxy=self._proxy_of(url.scheme, url.host) if self._proxy_of is not None else None,
+            proxy=self._proxy_of(scheme, host) if self._proxy_of is not None else None,
         )
 
     async def _send_watched(self, request: httpx.Request, body: _Body, write_seconds: float) -> aiohttp.ClientResponse:
@@ -147,8 +144,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         given: dict[str, float | None] = request.extensions.get("timeout") or {}
         connect = given.get("connect")
         pool = given.get("pool") if self._max_connections else 0.0
-        total = None if connect is None or pool is None else connect + pool
-        return aiohttp.ClientTimeout(total=None, connect=total, sock_connect=connect, sock_read=given.get("read"))
+        return _client_timeout(None if connect is None or pool is None else connect + pool, connect, given.get("read"))
 
 
 class _ResponseStream(httpx.AsyncByteStream):
@@ -183,9 +179,14 @@ async def _without_second_try(request: aiohttp.ClientRequest, send: aiohttp.Clie
         raise _as_httpx(error) from error
 
 
-def _address(url: httpx.URL) -> str:
+@lru_cache(maxsize=64)
+def _client_timeout(connect: float | None, sock_connect: float | None, sock_read: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=sock_connect, sock_read=sock_read)
+
+
+def _target(request: httpx.Request) -> Target:
     # Without user and password: aiohttp would turn them into an Authorization header.
-    return f"{url.scheme}://{url.netloc.decode('ascii')}{url.raw_path.decode('ascii')}"
+    return request.target if isinstance(request, WrittenRequest) and request.is_untouched else target_of(request.url)
 
 
 async def _in_pieces(body: _Body) -> AsyncIterator[bytes]:
@@ -198,13 +199,20 @@ async def _in_pieces(body: _Body) -> AsyncIterator[bytes]:
 
 
 def _body(request: httpx.Request) -> _Body:
+    if isinstance(request, WrittenRequest) and request.is_untouched and isinstance(request.body, bytes):
+        return _of_bytes(request.body)
     if not isinstance(request.stream, httpx.ByteStream):
         return cast("AsyncIterable[bytes]", request.stream)
-    content = request.read()
+    return _of_bytes(request.read())
+
+
+def _of_bytes(content: bytes) -> _Body:
     return io.BytesIO(content) if len(content) > _LARGE_BODY_BYTES else content or None
 
 
-def _headers(request: httpx.Request) -> list[tuple[str, str]]:
+def _headers(request: httpx.Request) -> Mapping[str, str] | list[tuple[str, str]]:
+    if isinstance(request, WrittenRequest) and request.is_untouched and "transfer-encoding" not in request.fields:
+        return request.fields
     # aiohttp refuses Transfer-Encoding from outside and sets it itself for bodies of unknown length.
     return [(name.decode("ascii"), value.decode()) for name, value in request.headers.raw if name.lower() != b"transfer-encoding"]
 

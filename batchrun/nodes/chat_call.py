@@ -84,12 +84,12 @@ class ChatCall:
         messages, model = body["messages"], self._model
         model.record(lambda: shown(messages), scope)
         expected = tokens_of(messages) + (0 if self._answering.is_told else self._form_tokens), model.output_tokens()
-        request, answered, used = await model.ask(body, expected, [scope], key=key, on_send=on_send)
-        try:
-            text = text_of_answer(request, answered, keeps_cut_off=self._answering.keeps_cut_off and self._answering.form is None)
-        finally:
-            model.count(used, body["model"], [scope])
-        return text
+        async with model.expecting(expected, body["model"], [scope]):
+            request, answered, used = await model.ask(body, expected, [scope], key=key, on_send=on_send)
+            try:
+                return text_of_answer(request, answered, keeps_cut_off=self._answering.keeps_cut_off and self._answering.form is None)
+            finally:
+                model.count(used, body["model"], [scope])
 
 
 class EmbedCall:
@@ -142,8 +142,10 @@ class EmbedCall:
         self, body: Mapping[str, Any], scopes: Sequence[Scope], *, key: str | None, on_send: Callable[[], None]
     ) -> list[list[float]]:
         tokens = list(map(text_tokens, body["input"]))
-        request, answered, used = await self._model.ask(body, (sum(tokens), 0), scopes, key=key, on_send=on_send)
-        self._model.count(used, body["model"], scopes, tokens if len(scopes) > 1 else (1,))
+        expected = sum(tokens), 0
+        async with self._model.expecting(expected, body["model"], scopes):
+            request, answered, used = await self._model.ask(body, expected, scopes, key=key, on_send=on_send)
+            self._model.count(used, body["model"], scopes, tokens if len(scopes) > 1 else (1,))
         return vectors_of(request, answered, len(tokens))
 
 

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from batchrun.core.errors import HttpStatusError, InvalidValue
+from batchrun.core.items import Usage
 from batchrun.core.job import Resource
 from batchrun.core.prices import Price
 from batchrun.net.client import OUTAGE, SLOT, HttpAnswer, HttpClient, TokenCount
+from batchrun.net.clients import client_of
 from batchrun.net.parts import json_body, query_string
-from batchrun.net.shared import client_of
 from batchrun.nodes.chat_answers import Used, json_of, meant, used_tokens
 from batchrun.nodes.http_call import CALL_KEY
 from batchrun.workflows.node import Render
-from batchrun.workflows.scope import Scope
+from batchrun.workflows.scope import Held, Scope
 
 _TYPICAL_OUTPUT_TOKENS = 256.0  # until calls have shown how many it is
 _LEARNING = 0.1  # the weight of the last answer
+_GIVEN_BACK = Held()  # items of a batch hold no slot while they wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,11 @@ class ModelCall:
             )
         return {"model": name, **model.parameters(scope)}
 
+    def expecting(self, expected: tuple[int, int], model: str, scopes: Sequence[Scope]) -> AbstractAsyncContextManager[None]:
+        """What a request is made in that will use about so much, and what it has used is reported in. As in `ask` and `count`."""
+        price = self._model.prices.get(model)
+        return scopes[0].expecting(Usage(*expected, price.cost(*expected) if price is not None else 0.0))
+
     def sent(self, body: Mapping[str, Any]) -> list[Any]:
         """All that is sent, the call key aside."""
         return [self._model.resource.base_url, self._model.path, dict(self._model.query), body]
@@ -116,8 +123,7 @@ class ModelCall:
         query = query_string(model.query, "query") if model.query else ""
         headers = {"accept": "application/json", "content-type": "application/json"} | ({} if key is None else {CALL_KEY: key})
         request = self._client.build("POST", model.path + (f"?{query}" if query else ""), headers=headers, content=json_body(body))
-        if len(scopes) == 1:  # items of a batch have given theirs back
-            request.extensions[SLOT] = scopes[0].slot
+        request.extensions[SLOT] = scopes[0].slot if len(scopes) == 1 else _GIVEN_BACK
         read: list[Mapping[str, Any]] = []
 
         def used(answer: HttpAnswer) -> int | None:  # within the turn at the gate, which is told of errors in answers of 200, too

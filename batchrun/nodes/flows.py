@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from inspect import getclosurevars
+from types import FunctionType, ModuleType
 from typing import Any, TypeAlias
 
 from batchrun.core.errors import InvalidValue, JobError
@@ -12,6 +14,7 @@ from batchrun.core.job import FallbackOnFailure, NodeOptions, Workflow
 from batchrun.nodes.annotations import hints_of, is_context
 from batchrun.nodes.approval import ApprovalNode
 from batchrun.nodes.placement import is_isolating, isolating
+from batchrun.nodes.sources import names_in
 from batchrun.workflows.flow import Flow, PlainFlow, running, running_here
 from batchrun.workflows.functions import NodeFunction, PythonWorkflow
 from batchrun.workflows.node import NodeCall, NodeCompiler
@@ -41,6 +44,41 @@ def as_flow(call: NodeCall, compiler: NodeCompiler, make_node: MakeNode) -> Node
         return running_here(PlainFlow(_parts(scope), plans.of_plain, plans.of_pause), partial(call.call, scope))
 
     return replace(call, call=run if call.waits else run_here, has_parts=True)
+
+
+def check_named(flow: PythonWorkflow[..., Any], compiler: NodeCompiler) -> None:
+    """Report resources and secrets that the job does not have, of functions whose names a workflow refers to: before it is called.
+
+    Functions that are made while it runs are only known when they are called.
+    """
+    met: set[int] = set()
+    left: list[Called] = [flow]
+    while left:
+        called = left.pop()
+        if id(called) in met:
+            continue
+        met.add(id(called))
+        if called is not flow and called.options.resource is not None:
+            compiler.resource(called.options.resource, "call", called.name, "resource")
+        if called is not flow and called.options.secrets:
+            compiler.secrets(called.options.secrets, "call", called.name, "secrets")
+        if isinstance(called.options.fallback, NodeFunction | PythonWorkflow):
+            left.append(called.options.fallback)
+        if isinstance(called, PythonWorkflow):
+            left += sorted(_named_in(called.function), key=lambda each: each.name)
+
+
+def _named_in(function: Callable[..., Any]) -> Iterator[Called]:
+    """The nodes and workflows that the source of a function names."""
+    if not isinstance(function, FunctionType):
+        return
+    values = {**function.__globals__, **getclosurevars(function).nonlocals}
+    for name, *attributes in names_in(function.__code__, function.__globals__):
+        value = values.get(name)
+        for attribute in attributes:
+            value = vars(value).get(attribute) if isinstance(value, ModuleType) else None
+        if isinstance(value, NodeFunction | PythonWorkflow):
+            yield value
 
 
 class _Plans:

@@ -18,15 +18,15 @@ from batchrun.net.answers import Read, Steps, taken
 from batchrun.net.auth import signing
 from batchrun.net.bodies import WriteBody
 from batchrun.net.client import OUTAGE, SLOT, HttpAnswer, HttpClient, Upload
-from batchrun.net.connecting import proxy_of_environment
+from batchrun.net.clients import client_of
 from batchrun.net.failures import describe, excerpt
 from batchrun.net.hosts import AllowedHosts, PublicResolver
 from batchrun.net.pages import Pages, PageTurner
 from batchrun.net.parts import header_value, query_string, text_of
 from batchrun.net.redirects import Redirects, Sending
-from batchrun.net.shared import client_of
 from batchrun.net.success import Success
 from batchrun.net.transport import AiohttpTransport
+from batchrun.net.transports import proxy_of_environment
 from batchrun.nodes.http_files import Files, UploadedFile, Uploads
 from batchrun.workflows.node import Render
 from batchrun.workflows.scope import Scope

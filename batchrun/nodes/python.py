@@ -18,7 +18,7 @@ from batchrun.core.errors import InvalidValue, known_values
 from batchrun.core.job import NodeOptions
 from batchrun.nodes.annotations import UNIONS, hints_of, is_context
 from batchrun.nodes.classes import is_node_class
-from batchrun.nodes.flows import as_flow
+from batchrun.nodes.flows import as_flow, check_named
 from batchrun.nodes.identity import identity_of
 from batchrun.nodes.lists import check_lists, item_type, list_caller
 from batchrun.nodes.placement import Called, Placed, placed
@@ -85,6 +85,8 @@ class PythonNode(NodeOptions):
             check_lists(hints, contexts, compiler)
             returns = item_type(returns)
         is_flow = isinstance(decorated, PythonWorkflow)
+        if isinstance(decorated, PythonWorkflow):
+            check_named(decorated, compiler)
         place = self._placed(target, contexts, compiler, is_async=inspect.iscoroutinefunction(worker), is_flow=is_flow)
         if place is None:
             return None

@@ -15,9 +15,9 @@ import httpx
 from batchrun.core.errors import HttpStatusError, NodeError, RemoteFailed, ResponseError, SubmitInDoubt, Timeout, TransportError
 from batchrun.flow.retry import CallHistory, is_throttling
 from batchrun.net.answers import read_json, taken
-from batchrun.net.client import HttpAnswer, HttpClient
+from batchrun.net.client import SLOT, HttpAnswer, HttpClient
+from batchrun.net.clients import client_of
 from batchrun.net.failures import describe
-from batchrun.net.shared import client_of
 from batchrun.nodes.remote_events import Ear
 from batchrun.nodes.remote_service import Manner, Service, Visit
 from batchrun.workflows.decisions import DecidedElsewhere, StoppedAtRest
@@ -200,11 +200,17 @@ class RemoteCall:
         """What the answer to a submit holds.
 
         Raises:
+            ResponseError: it cannot be read, and may be submitted again.
             SubmitInDoubt: it is not there: a run has begun all the same.
         """
+        is_read = False
         try:
-            value = taken(read_json(request, answer), steps, request)
+            read, is_read = read_json(request, answer), True
+            value = taken(read, steps, request)
         except ResponseError as error:
+            if self._manner.may_resubmit and not is_read:  # what was cut off on the way is there next time
+                error.retryable = True
+                raise
             raise SubmitInDoubt(f"{error}; {_ADVICE}") from error
         if not isinstance(value, str | int) or value == "":
             raise SubmitInDoubt(f"{describe(request)} answered {answer.status} without {what}, which is {value!r} there; {_ADVICE}")
@@ -249,7 +255,9 @@ class RemoteCall:
         with anyio.move_on_after(_CANCEL_SECONDS):
             for _ in range(_CANCEL_ATTEMPTS):
                 try:
-                    await self._client.send(cancel.build(self._client, visit.scope, run_id, {}), idempotent=True)
+                    request = cancel.build(self._client, visit.scope, run_id, {})
+                    del request.extensions[SLOT]  # its item is over, and so may be the execution: it waits for its turn all the same
+                    await self._client.send(request, idempotent=True)
                 except NodeError as error:
                     failed = error
                     if not error.retryable:

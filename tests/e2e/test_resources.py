@@ -116,8 +116,12 @@ def test_a_rate_can_be_raised_while_items_wait_for_it(project: Project) -> None:
         server.wait_until(lambda server: len(server.requests) == 1, timeout_seconds=PATIENCE_SECONDS)
         until(lambda: bool(project.executions) and Execution(project.executions[0]).progress.waiting_for.get("resource") == 16)
         assert len(service.times) == 1
+        page = project.batchrun("show").out
+        assert "services   api: " in page and ", at most 1 requests a minute" in page
         assert project.batchrun("tune", "--set", "resources.api.requests_per_minute=60000").code == 0
         completed(project, ended(process))
+    page = project.batchrun("show").out
+    assert f"services   api: at most 60,000 requests a minute, {ITEMS} calls\n" in page
 
 
 @pytest.mark.parametrize("fault", [Answer(status=503), Answer(status=500), Answer(raw=b"", reset=True)], ids=["503", "500", "reset"])

@@ -39,6 +39,52 @@ def test_a_refusal_names_the_limit_that_is_reached(budget: Budget, refusal: str 
     assert spending.is_limited is (budget != Budget())
 
 
+def asked(spending: Spending, use: Usage) -> list[str | None]:
+    """What a call is told that is to use so much; nothing while it waits."""
+    told = list[str | None]()
+    spending.expect(use, told.append)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("budget", "use"), [(Budget(max_tokens=1_000), Usage(100, 300, 0.0)), (Budget(max_cost=1.0), Usage(1, 1, 0.4))], ids=["tokens", "cost"]
+)
+def test_a_call_waits_where_what_is_left_may_not_suffice(budget: Budget, use: Usage) -> None:
+    """Those under way may use all that they have reserved; when they use less, the next ones go, in the order they came."""
+    spending = Spending(budget)
+    first, second, third, fourth = (asked(spending, use) for _ in range(4))
+    assert (first, second, third, fourth) == ([None], [None], [], [])
+    spending.add(Usage(10, 10, 0.02))
+    spending.ended(use)
+    assert (third, fourth) == ([None], [])
+    spending.ended(use)
+    assert fourth == [None]
+
+
+def test_a_call_goes_when_no_other_is_under_way_and_anything_is_left() -> None:
+    """It may use less than it might: no run is stopped whose real use fits. What is used up is used up, for all that wait."""
+    spending, use = Spending(Budget(max_tokens=1_000)), Usage(0, 5_000, 0.0)
+    told = [asked(spending, use) for _ in range(4)]
+    for number in range(3):
+        assert [each for each in told if each] == [[None]] * (number + 1)
+        spending.add(Usage(0, 333 + (number == 2), 0.0))
+        spending.ended(use)
+    refusal = "the budget of 1,000 tokens is used up: to go on, raise run.budget.max_tokens and resume"
+    assert told[3] == [refusal] and asked(spending, Usage(0, 0, 0.0)) == [refusal]
+    assert spending.spent == Spent(output_tokens=1_000)
+
+
+def test_a_call_that_is_not_made_after_all_keeps_nobody_waiting() -> None:
+    """Items are given up while they wait; those behind them may need less."""
+    spending, told = Spending(Budget(max_tokens=1_000)), list[str | None]()
+    assert asked(spending, Usage(0, 900, 0.0)) == [None]
+    spending.expect(Usage(0, 500, 0.0), given_up := told.append)
+    small = asked(spending, Usage(0, 100, 0.0))
+    assert small == []
+    spending.expect_no_more(given_up)
+    assert (small, told) == ([None], [])
+
+
 def test_a_refunded_call_can_be_made_again() -> None:
     """Being throttled costs nothing."""
     spending = Spending(Budget(max_calls=1))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batchrun.core.errors import AddressRefused, InvalidValue, JobError
 from batchrun.core.job import NodeOptions, Workflow
-from batchrun.net.address import Address, compile_path, compile_url
+from batchrun.net.address import Address, address_problem, compile_path, compile_url
 from batchrun.workflows.compiler import Surroundings, compile_workflow
 from batchrun.workflows.node import NodeCall, NodeCompiler
 from batchrun.workflows.scope import Scope
@@ -130,3 +130,16 @@ def test_addresses_that_data_could_lead_elsewhere_are_refused_before_the_first_i
     (problem,) = refused.value.problems
     assert message in problem.message
     assert problem.path == ("workflow", "nodes", 0, "at")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("http://xn--a-/", "http://\u24d5host/", "http://127.0.0.1\n/", "http://127.0.0\t.1/", "http://0177.0.0.1/", "http://a:80:80/"),
+        *("http:///a", "http:\\\\a", "//a/", "ftp://a/", "file:///etc/passwd", " http://a/", "http://u@a/", "http://a:1\\@b:1/", ""),
+    ],
+)
+def test_what_is_no_address_says_so(address: str) -> None:
+    """Whatever items hold, in a host above all: it is told as a problem of the address, not raised by whoever looks at it first."""
+    problem = address_problem(address)
+    assert problem is not None and problem.startswith(("is not an address", "must be http://", "must not hold a user"))

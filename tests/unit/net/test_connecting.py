@@ -22,8 +22,9 @@ from batchrun.core.checks import InvalidFields
 from batchrun.core.connection import Connection, Timeouts, Tls
 from batchrun.core.errors import Problem, TransportError
 from batchrun.core.job import Resource
-from batchrun.net.connecting import located, proxy_of_environment, warnings_about
-from batchrun.net.shared import client_of
+from batchrun.net.clients import client_of
+from batchrun.net.connecting import located, warnings_about
+from batchrun.net.transports import proxy_of_environment
 from batchrun.testing.loopback import Answer, LoopbackServer, json_answer
 
 AUTHORITY = trustme.CA()

@@ -8,7 +8,7 @@ import httpx
 from batchrun.core.errors import NodeError
 from batchrun.core.job import Resource
 from batchrun.net.client import HttpClient, TokenCount
-from batchrun.net.shared import client_of as shared_client
+from batchrun.net.clients import client_of as shared_client
 from batchrun.net.shared import states, tune
 from batchrun.testing.clock import run_virtually
 from tests.unit.net.counting import Service, answered, client_of, send, well

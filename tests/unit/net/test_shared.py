@@ -7,7 +7,7 @@ import anyio.to_thread
 
 from batchrun.core.job import Resource
 from batchrun.net.client import HttpClient
-from batchrun.net.shared import client_of
+from batchrun.net.clients import client_of
 from batchrun.testing.loopback import Answer, LoopbackServer
 
 

@@ -11,7 +11,8 @@ from anyio.abc import TaskGroup
 
 from batchrun.core.job import Resource
 from batchrun.net.client import HttpClient
-from batchrun.net.shared import client_of, tune
+from batchrun.net.clients import client_of
+from batchrun.net.shared import tune
 from batchrun.testing.loopback import Answer, LoopbackServer
 
 

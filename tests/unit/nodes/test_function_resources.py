@@ -163,6 +163,39 @@ def test_nodes_of_python_workflows_keep_the_limits_of_a_resource() -> None:
     assert busy.most == 2
 
 
+@batchrun.node
+def look_up(n: int) -> int:
+    return n
+
+
+in_stock = look_up.with_options(resource="stok", name="in_stock")
+
+
+@batchrun.workflow
+async def ordered(n: int) -> list[int]:
+    return await batchrun.gather(*(in_stock(each) for each in range(n)))
+
+
+def test_resources_of_functions_that_a_workflow_names_are_known_before_the_first_item() -> None:
+    """Also of those it names through another workflow, in an expression of its own, in a closure, or as a fallback."""
+    spare = look_up.with_options(resource="spare")
+    known = look_up.with_options(resource="stock", fallback=spare, name="known")
+
+    @batchrun.workflow
+    async def flow(n: int) -> list[int]:
+        return [await known(n), *await ordered(n)]
+
+    resources = {"stock": Resource(), "api": Resource()}
+    assert problems(resources, call=flow, inputs={"n": "{{ item.n }}"}) == [
+        'unknown resource "stok"; did you mean "stock"?',
+        'unknown resource "spare"; resources: api, stock',
+    ]
+    resources |= {"stok": Resource(), "spare": Resource()}
+    node = PythonNode(id="ask", call=flow, inputs={"n": "{{ item.n }}"})
+    results = RowRun(nodes=[node], resources=resources).results_virtually(ROWS[:2])
+    assert [result.status for result in results] == ["completed", "completed"]
+
+
 def test_a_call_that_is_given_up_gives_its_turn_back() -> None:
     """One that hangs until its deadline does not keep a place for ever."""
     calls: list[int] = []

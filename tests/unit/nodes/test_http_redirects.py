@@ -131,6 +131,7 @@ async def test_redirects_end() -> None:
         ({"/a": to("/b"), "/b": to("/a")}, "go in a circle, back to GET http", 2),
         (lambda received: to(f"{received.path}x"), "more than 3 redirects in a row; raise max_redirects", 4),
         ({"/a": to("http://a:x/")}, "what it points to is not an address", 1),
+        ({"/a": to("http://xn--a-/")}, "what it points to is not an address", 1),
         ({"/a": to("ftp://127.0.0.1/")}, "which is not encrypted, and is not followed", 1),
         ({"/a": to("http://me:pass@127.0.0.1/")}, "an address with a user or a password", 1),
         ({"/a": Answer(status=304)}, "redirects are not followed", 1),
