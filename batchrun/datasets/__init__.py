@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from batchrun.datasets.delta import is_delta, table_version
-from batchrun.datasets.discover import DataFile
-from batchrun.datasets.frames import ONE_VALUE, frame_of_values, spool_frame
-from batchrun.datasets.loaded import Loaded
-from batchrun.datasets.registry import describe, frame_of, head
-from batchrun.datasets.registry_copy import object_of, snapshot
-from batchrun.datasets.registry_diff import ChangedRow, DatasetDiff, DiffRefused, diff_frames
-from batchrun.datasets.source import Source, open_source
+from typing import TYPE_CHECKING
+
+from batchrun.core.lazy import loader
+
+if TYPE_CHECKING:
+    from batchrun.datasets.delta import is_delta, table_version
+    from batchrun.datasets.discover import DataFile
+    from batchrun.datasets.frames import ONE_VALUE, frame_of_values, spool_frame
+    from batchrun.datasets.loaded import Loaded
+    from batchrun.datasets.registry import describe, frame_of, head
+    from batchrun.datasets.registry_copy import object_of, snapshot
+    from batchrun.datasets.registry_diff import ChangedRow, DatasetDiff, DiffRefused, diff_frames
+    from batchrun.datasets.source import Source, open_source
+else:
+    __getattr__ = loader(
+        __name__,
+        {
+            "delta": "is_delta table_version",
+            "discover": "DataFile",
+            "frames": "ONE_VALUE frame_of_values spool_frame",
+            "loaded": "Loaded",
+            "registry": "describe frame_of head",
+            "registry_copy": "object_of snapshot",
+            "registry_diff": "ChangedRow DatasetDiff DiffRefused diff_frames",
+            "source": "Source open_source",
+        },
+    )
 
 __all__ = [
     "ONE_VALUE",

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from itertools import chain, islice
-from typing import Any, Literal, NamedTuple, TextIO
+from operator import or_
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
 from batchrun.core.formats import CsvFormat
+from batchrun.datasets.csv_text import CsvText, Stretch
 from batchrun.datasets.discover import DataFile, bad_path
 from batchrun.datasets.schema import dtype_name, from_text, guess_type
 from batchrun.datasets.text import MAX_LINE_CHARS, has_marks, open_text, reading, show_marks
@@ -19,7 +23,8 @@ from batchrun.datasets.unions import HINT, SchemaMode
 
 _CHUNK_ROWS = 8_192
 _CHUNK_CHARS = 4 * 2**20
-_SAMPLE_CHUNKS = 6
+_SAMPLE_ROWS = 6 * _CHUNK_ROWS
+_SAMPLE_BYTES = 6 * _CHUNK_CHARS
 
 
 class BadRow(NamedTuple):
@@ -39,38 +44,17 @@ class _Record(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """Some consecutive records; `rows` is null when one of them is not CSV."""
+    """Some consecutive records.
 
-    lines: list[str]
+    Attributes:
+        rows: their cells; null when they were not looked at, or one of them is not CSV.
+        plain: the same records, where they are plainly written.
+    """
+
+    text: str
     first_line: int
     rows: list[list[str]] | None
-
-
-class _Lines:
-    """The lines of a file, one at a time; keeps those of the current chunk."""
-
-    def __init__(self, text: TextIO, file: DataFile) -> None:
-        self._text, self._file = text, file
-        self.first_line = 1
-        self.chunk: list[str] = []
-        self.chars = 0
-
-    def __iter__(self) -> Iterator[str]:
-        for read in iter(lambda: self._text.readline(MAX_LINE_CHARS), ""):
-            line = read
-            if len(line) == MAX_LINE_CHARS:
-                number = self.first_line + len(self.chunk)
-                raise bad_path(f"line {number} of {self._file.path} is longer than {MAX_LINE_CHARS:,} characters")
-            if self.first_line == 1 and not self.chunk:
-                line = line.removeprefix("\ufeff")
-            self.chunk.append(line)
-            self.chars += len(line)
-            yield line
-
-    def turn(self) -> None:
-        """Begin the next chunk."""
-        self.first_line += len(self.chunk)
-        self.chunk, self.chars = [], 0
+    plain: Stretch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +83,9 @@ class CsvReader:
         for chunk in reading(file, self._chunks(file)):
             text, records = self._split(chunk)
             typed = text.select(from_text(name, dtype) for name, dtype in self.types.items())
-            wrong = {name: text[name].is_not_null() & typed[name].is_null() for name in self.types}
-            is_bad = pl.DataFrame(wrong).select(pl.any_horizontal(pl.all()).alias("bad"))["bad"]
+            suspects = [name for name in self.types if typed[name].null_count() != text[name].null_count()]
+            wrong = {name: text[name].is_not_null() & typed[name].is_null() for name in suspects}
+            is_bad = reduce(or_, wrong.values(), pl.repeat(False, text.height, dtype=pl.Boolean, eager=True))
             if is_bad.any() or any(record.reason for record in records):
                 records = records or list(self._records(chunk))
                 good = [at for at, record in enumerate(records) if record.reason is None]
@@ -110,33 +95,43 @@ class CsvReader:
                 for record in records:
                     if record.reason is not None:
                         reject(BadRow(file.relative, record.line_number, record.raw, record.reason))
-            yield typed.filter(~is_bad)
+            yield typed.filter(~is_bad) if wrong else typed
 
     def _chunks(self, file: DataFile) -> Iterator[_Chunk]:
-        with open_text(file, self.form.encoding) as text:
-            lines = _Lines(text, file)
-            reader = _csv(iter(lines), self.form)
+        with open_text(file, self.form.encoding) as opened:
+            text = CsvText(opened, file)
             if self.form.header:
-                next((row for row in reader if row), None)
-                lines.turn()
+                next((row for row in _csv(text.lines(), self.form) if row), None)
             while True:
-                rows: list[list[str]] | None = []
-                while rows is not None and len(rows) < _CHUNK_ROWS and lines.chars < _CHUNK_CHARS:
-                    try:
-                        some = list(islice(reader, 256))
-                    except csv.Error:
-                        rows = None
-                        break
-                    rows += some
-                    if not some:
-                        break
-                if not lines.chunk:
+                first_line = text.next_line
+                stretch = text.stretch(self.form)
+                if stretch is not None:
+                    yield _Chunk(stretch.text, first_line, None, stretch)
+                    continue
+                chunk = self._looked_at(text)
+                if not chunk.text:
                     return
-                yield _Chunk(lines.chunk, lines.first_line, rows)
-                lines.turn()
+                yield chunk
+
+    def _looked_at(self, text: CsvText) -> _Chunk:
+        """The next records, whatever they look like."""
+        first_line, lines = text.next_line, list[str]()
+        reader = _csv(_kept(text.lines(), lines), self.form)
+        rows: list[list[str]] = []
+        while len(rows) < _CHUNK_ROWS:
+            try:
+                some = list(islice(reader, 256))
+            except csv.Error:
+                return _Chunk("".join(lines), first_line, None)
+            rows += some
+            if not some or sum(map(len, lines)) >= _CHUNK_CHARS:
+                break
+        return _Chunk("".join(lines), first_line, rows)
 
     def _split(self, chunk: _Chunk) -> tuple[pl.DataFrame, list[_Record]]:
         """The cells of the rows that have the right number of them, and the records if they had to be looked at."""
+        if chunk.plain is not None and (text := self._at_once(chunk.plain)) is not None:
+            return text, []
         rows = [row for row in chunk.rows or () if row]
         if chunk.rows is not None and all(len(row) == len(self.types) for row in rows):
             try:
@@ -147,24 +142,51 @@ class CsvReader:
         records = list(self._records(chunk))
         return self._as_text([record.cells for record in records if record.reason is None]), records
 
+    def _at_once(self, plain: Stretch) -> pl.DataFrame | None:
+        """The cells of records that are plainly written; null when there is something wrong with one of them."""
+        if plain.cells != plain.rows * len(self.types):
+            return None
+        names = [str(at) for at in range(len(self.types))]
+        try:
+            text = pl.read_csv(
+                plain.text.encode(),
+                has_header=False,
+                schema=dict.fromkeys(names, pl.String()),
+                separator=self.form.delimiter,
+                quote_char=self.form.quote,
+                empty_string_is_null=False,
+            )
+        except (UnicodeEncodeError, pl.exceptions.PolarsError):
+            return None
+        # A row with too many cells is an error there, so there is none with too few either.
+        return self._with_nulls(text.rename(dict(zip(names, self.types, strict=True)))) if text.height == plain.rows else None
+
     def _as_text(self, rows: list[list[str]]) -> pl.DataFrame:
         columns = zip(*rows, strict=True) if rows else [()] * len(self.types)
         text = pl.DataFrame([pl.Series(name, cells, dtype=pl.String) for name, cells in zip(self.types, columns, strict=True)])
+        return self._with_nulls(text)
+
+    def _with_nulls(self, text: pl.DataFrame) -> pl.DataFrame:
         nulls = list(self.form.null_values)
-        return text.select(pl.when(~pl.col(name).is_in(nulls)).then(pl.col(name)).alias(name) for name in self.types) if nulls else text
+        if not nulls or not text.height:
+            return text
+        is_null = {name: reduce(or_, (pl.col(name) == value for value in nulls)) for name in self.types}
+        hit = text.select(expression.any().alias(name) for name, expression in is_null.items()).row(0, named=True)
+        return text.with_columns(pl.when(~is_null[name]).then(pl.col(name)).alias(name) for name, has_any in hit.items() if has_any)
 
     def _records(self, chunk: _Chunk) -> Iterator[_Record]:
         """The records of a chunk, parsed again one by one, with where each starts and what is wrong with it."""
-        reader = _csv(iter(chunk.lines), self.form)
+        lines = io.StringIO(chunk.text, newline="").readlines()
+        reader = _csv(iter(lines), self.form)
         start = 0
-        while start < len(chunk.lines):
+        while start < len(lines):
             cells: list[str] = []
             reason = None
             try:
                 cells = next(reader)
             except csv.Error as error:
                 reason = f"not CSV: {error}"
-            raw = "".join(chunk.lines[start : reader.line_num])
+            raw = "".join(lines[start : reader.line_num])
             if reason is None and has_marks(raw):
                 reason = f"bytes that are not {self.form.encoding}"
             elif reason is None and cells and len(cells) != len(self.types):
@@ -197,19 +219,30 @@ def csv_reader(files: Sequence[DataFile], form: CsvFormat, declared: Mapping[str
     names = list(dict.fromkeys(chain.from_iterable(headers.values())))
     columns = headers if other is not None else {}
     as_text = CsvReader(form=form, types=dict.fromkeys(names, pl.String()), columns=columns)
-    frames = chain.from_iterable(as_text.frames(file, lambda _: None) for file in files)
+    frames = _first_rows(chain.from_iterable(as_text.frames(file, lambda _: None) for file in files), _SAMPLE_ROWS)
     # The first rows of each header, so that no column is without a type because its files come late.
     firsts = {tuple(header): file for file in reversed(files) if (header := columns.get(file.relative))}
-    some = chain.from_iterable(islice(as_text.frames(file, lambda _: None), 1) for file in firsts.values())
-    cells = pl.concat([pl.DataFrame(schema=as_text.types), *islice(frames, _SAMPLE_CHUNKS), *some])
+    some = chain.from_iterable(_first_rows(as_text.frames(file, lambda _: None), _CHUNK_ROWS) for file in firsts.values())
+    cells = pl.concat([pl.DataFrame(schema=as_text.types), *frames, *some])
     types = {name: declared.get(name) or guess_type(cells[name]) for name in names}
     return replace(as_text, types=types, declared=frozenset(declared))
+
+
+def _first_rows(frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """The rows that a type is guessed by: so many, or those of some megabytes."""
+    left_rows, left_bytes = rows, _SAMPLE_BYTES
+    for frame in frames:
+        yield frame.head(left_rows)
+        left_rows -= frame.height
+        left_bytes -= int(frame.estimated_size())
+        if left_rows <= 0 or left_bytes <= 0:
+            return
 
 
 def _header(file: DataFile, form: CsvFormat) -> list[str]:
     with open_text(file, form.encoding) as text:
         try:
-            first = next((row for row in _csv(reading(file, iter(_Lines(text, file))), form) if row), None)
+            first = next((row for row in _csv(reading(file, CsvText(text, file).lines()), form) if row), None)
         except csv.Error as error:
             raise bad_path(f"the first line of {file.path} is not CSV: {error}; see dataset.csv") from error
     if first is None:
@@ -220,6 +253,13 @@ def _header(file: DataFile, form: CsvFormat) -> list[str]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise bad_path(f"the header of {file.path} names these columns more than once: {', '.join(twice)}")
     return names
+
+
+def _kept(lines: Iterator[str], held: list[str]) -> Iterator[str]:
+    """The same lines, which are also added to a list."""
+    for line in lines:
+        held.append(line)
+        yield line
 
 
 def _csv(lines: Iterator[str], form: CsvFormat) -> Any:

@@ -10,6 +10,7 @@ import polars as pl
 from batchrun.core.errors import JobError, Problem
 
 _EXAMPLES = 3
+_PARTS = 8  # sorted one after another: all at once would take three times the memory
 
 
 class IdCheck:
@@ -41,9 +42,8 @@ class IdCheck:
         if self._null_count:
             rows = ", ".join(map(str, self._nulls[:_EXAMPLES]))
             raise self._refusal(f'"{self._name}" is null in {self._null_count:,} rows, for example in rows {rows} (item_index)')
-        hashes = pl.concat(self._hashes).sort() if self._hashes else pl.Series(dtype=pl.UInt64)
+        repeated = pl.concat([self._repeated_hashes(part) for part in range(_PARTS)])
         self._hashes.clear()
-        repeated = hashes.filter(hashes == hashes.shift(1))
         suspects = repeated.unique(maintain_order=True)
         for start in range(0, len(suspects), _EXAMPLES):
             twice = self._repeated(suspects.slice(start, _EXAMPLES), read_again())
@@ -52,6 +52,10 @@ class IdCheck:
                 raise self._refusal(
                     f'"{self._name}" is not unique: {len(repeated):,} rows repeat an earlier value, for example {examples} (item_index)'
                 )
+
+    def _repeated_hashes(self, part: int) -> pl.Series:
+        hashes = pl.concat([pl.Series(dtype=pl.UInt64), *(some.filter(some % _PARTS == part) for some in self._hashes)]).sort()
+        return hashes.filter(hashes == hashes.shift(1))
 
     def _repeated(self, suspects: pl.Series, frames: Iterable[pl.DataFrame]) -> dict[Any, list[int]]:
         places: dict[Any, list[int]] = {}

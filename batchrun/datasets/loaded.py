@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, repeat
@@ -13,15 +14,16 @@ import pyarrow as pa
 
 from batchrun.core.errors import ExecutionError
 from batchrun.core.items import Item
+from batchrun.datasets.kept import Kept
 from batchrun.datasets.parquet import ReadFailed
 from batchrun.datasets.row_digests import row_digests
 from batchrun.datasets.scan import INDEX, Scan, Slab
 from batchrun.datasets.schema import to_batch
-from batchrun.datasets.selection import Block
 
 _LIST_ITEMS = 2_048
 _LIST_BYTES = 4 * 2**20
-_REST_ROWS = 131_072
+_REST_ROWS = 65_536
+_REST_BYTES = 16 * 2**20
 
 _ORDINAL = "__batchrun_ordinal"
 
@@ -45,10 +47,10 @@ class Loaded:
         rejected_rows: CSV rows that did not parse and were written to the rejects file.
         window_schema: `source_item_id`, `item_index`, then the kept columns with the types of the source.
         source_schema: the columns of the files, whether the workflow reads them or not.
-        selection: which rows became items: a hash of their positions when there is a filter, a sample or an id column, else
-            how many they are. On the same files and with the same options it is another one exactly when other rows are
-            selected, as with `CURRENT_DATE` in the filter on another day. It says nothing about the values of these rows,
-            so it misses computed columns that came out differently.
+        selection: which rows became items: a hash of their positions when there is a filter or a sample, else how many they are.
+            On the same files and with the same options it is another one exactly when other rows are selected, as with
+            `CURRENT_DATE` in the filter on another day. It says nothing about the values of these rows, so it misses computed
+            columns that came out differently.
     """
 
     total_items: int
@@ -57,7 +59,7 @@ class Loaded:
     source_schema: pa.Schema
     selection: str
     scan: Scan
-    blocks: tuple[Block, ...]
+    kept: Kept
     id_column: str
     columns: tuple[str, ...]
 
@@ -73,7 +75,7 @@ class Loaded:
         """
         columns = list(dict.fromkeys([*self.columns, *self._copied()]))
         for frame in self._frames(wanted, columns):
-            step = max(1, min(_LIST_ITEMS, frame.height * _LIST_BYTES // max(int(frame.estimated_size()), 1)))
+            step = _step(frame, _LIST_ITEMS, _LIST_BYTES)
             for start in range(0, frame.height, step):
                 yield self._items(frame.slice(start, step))
 
@@ -87,8 +89,9 @@ class Loaded:
             ExecutionError: a file is damaged, or an expression fails on a value.
         """
         for frame in self._frames(left, list(dict.fromkeys(self._copied()))):
-            for start in range(0, frame.height, _REST_ROWS):
-                some = frame.slice(start, _REST_ROWS)
+            step = _step(frame, _REST_ROWS, _REST_BYTES)
+            for start in range(0, frame.height, step):
+                some = frame.slice(start, step)
                 yield some[_ORDINAL].to_arrow(), self._copies(some)
 
     def rows(self, indexes: pa.Int64Array) -> Iterator[pa.RecordBatch]:
@@ -105,16 +108,18 @@ class Loaded:
         wanted = pl.Series(indexes, dtype=pl.Int64)
         names = self.source_schema.names
         schema = pa.schema([pa.field("item_index", pa.int64()), *(field for field in self.source_schema if field.name != "item_index")])
-        source = replace(self.scan, query=replace(self.scan.query, added={}, where=None, sample=None))
+        source = replace(self.scan, query=replace(self.scan.query, added={}))
 
         def between(start: int, stop: int) -> pl.Series:
             return wanted[wanted.search_sorted(start) : wanted.search_sorted(stop)]
 
+        def has_any(start: int, stop: int) -> bool:
+            return len(between(start, stop)) > 0
+
         def ranges() -> Iterator[tuple[int, int]]:
-            for piece in source.table.pieces(0, source.table.rows, source.query.file_columns(names), source.pruned):
+            for piece in source.table.pieces(0, source.table.rows, source.query.file_columns(names), has_any):
                 some = between(piece.start, piece.start + piece.rows)
-                if len(some):
-                    yield some[0], some[-1] + 1
+                yield some[0], some[-1] + 1
 
         for slab in _reading(source.slabs(ranges(), names)):
             hit = slab.frame.filter(pl.col(INDEX).is_in(between(slab.start, slab.stop).implode()))
@@ -136,54 +141,20 @@ class Loaded:
             yield pl.DataFrame([frame[self.id_column].alias("source_item_id"), frame[INDEX].alias("item_index"), *named])
 
     def _frames(self, wanted: bytearray | None, columns: list[str]) -> Iterator[pl.DataFrame]:
-        """The wanted items with their ordinals; never an empty frame."""
-        for block in self._runs(wanted):
-            if not _has_any(wanted, block.ordinal, block.ordinal + block.items):
-                continue
-            for first, frame in self._numbered(block, wanted, columns):
-                stop = first + frame.height
-                numbered = frame.with_columns(pl.int_range(first, stop, dtype=pl.Int64).alias(_ORDINAL))
-                if wanted is not None and not _has_all(wanted, first, stop):
-                    numbered = numbered.filter(_mask(wanted[first:stop]))
-                if numbered.height:
-                    yield numbered
-
-    def _runs(self, wanted: bytearray | None) -> Iterator[Block]:
-        """The blocks; those that follow on one another and are wanted as a whole are one, as each is begun to be read anew."""
-        run: Block | None = None
-        for block in self.blocks:
-            is_whole = wanted is None or _has_all(wanted, block.ordinal, block.ordinal + block.items)
-            if run is not None and is_whole and run.stop == block.start:
-                run = Block(run.start, block.stop, run.ordinal, run.items + block.items)
-                continue
-            if run is not None:
-                yield run
-            run = block if is_whole else None
-            if not is_whole:
-                yield block
-        if run is not None:
-            yield run
-
-    def _numbered(self, block: Block, wanted: bytearray | None, columns: list[str]) -> Iterator[tuple[int, pl.DataFrame]]:
-        """The rows of a block in frames, each with the ordinal of its first row; those without a wanted item are not read."""
-        ranges, first = [(block.start, block.stop)], block.ordinal
-        if wanted is None or _has_all(wanted, first, first + block.items):
-            for slab in _reading(self.scan.slabs(ranges, columns)):
-                yield first, slab.frame
-                first += slab.frame.height
-            return
-        positions = None  # each row is an item
-        if block.items < block.stop - block.start:  # to find the items costs less than to read all columns of the others
-            positions = pl.concat(slab.frame[INDEX] for slab in _reading(self.scan.slabs(ranges, [])))
-
-        def ordinal_at(position: int) -> int:
-            return first + (position - block.start if positions is None else positions.search_sorted(position))
+        """The wanted items with their ordinals; never an empty frame. Row groups without a wanted item are not read."""
+        kept = self.kept
 
         def is_needed(start: int, stop: int) -> bool:
-            return _has_any(wanted, ordinal_at(start), ordinal_at(stop))
+            return _has_any(wanted, kept.before(start), kept.before(stop))
 
-        for slab in _reading(self.scan.slabs(ranges, columns, is_needed)):
-            yield ordinal_at(slab.start), slab.frame
+        for slab in _ahead(_reading(self.scan.slabs([(0, kept.stop)], columns, is_needed, kept.mask))):
+            first = kept.before(slab.start)
+            stop = first + slab.frame.height
+            numbered = slab.frame.with_columns(pl.int_range(first, stop, dtype=pl.Int64).alias(_ORDINAL))
+            if wanted is not None and not _has_all(wanted, first, stop):
+                numbered = numbered.filter(_mask(wanted[first:stop]))
+            if numbered.height:
+                yield numbered
 
     def _copied(self) -> list[str]:
         kept = self.window_schema.names[2:]
@@ -191,8 +162,9 @@ class Loaded:
 
     def _copies(self, frame: pl.DataFrame) -> pa.RecordBatch:
         columns = (frame[name] for name in (self.id_column, INDEX, *self.window_schema.names[2:]))
-        table = pl.DataFrame([column.alias(str(at)) for at, column in enumerate(columns)]).to_arrow()
-        return to_batch(table.columns, self.window_schema)
+        # One chunk: to join texts here moves their places, to join them in Arrow form copies all of them once more.
+        some = pl.DataFrame([column.alias(str(at)) for at, column in enumerate(columns)]).rechunk()
+        return to_batch(some.to_arrow().columns, self.window_schema)
 
     def _items(self, frame: pl.DataFrame) -> list[Item]:
         window = ItemWindow(self._copies(frame))
@@ -210,9 +182,24 @@ def _reading(slabs: Iterator[Slab]) -> Iterator[Slab]:
         raise ExecutionError(f"reading the dataset failed: {error}") from error
 
 
+def _ahead(slabs: Iterator[Slab]) -> Iterator[Slab]:
+    """The same slabs, of which the next one is read while one is used."""
+    with ThreadPoolExecutor(1, "batchrun-read-ahead") as thread:
+        following = thread.submit(next, slabs, None)
+        while (slab := following.result()) is not None:
+            following = thread.submit(next, slabs, None)
+            yield slab
+            del slab  # or it would be held while there are two more
+
+
+def _step(frame: pl.DataFrame, rows: int, size_bytes: int) -> int:
+    """How many rows of a frame to take at a time, at most so many and of about so many bytes."""
+    return max(1, min(rows, frame.height * size_bytes // max(int(frame.estimated_size()), 1)))
+
+
 def _has_any(wanted: bytearray | None, start: int, stop: int) -> bool:
     """Whether an item from `start` to before `stop` is wanted."""
-    return wanted is None or wanted.find(1, start, stop) >= 0
+    return start < stop and (wanted is None or wanted.find(1, start, stop) >= 0)
 
 
 def _has_all(wanted: bytearray, start: int, stop: int) -> bool:

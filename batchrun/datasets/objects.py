@@ -93,7 +93,7 @@ class _Parts(io.RawIOBase):
         if count <= 0:
             return 0
         options: dict[str, Any] = {"range": (self._at, self._at + count)}
-        if self._path.etag.startswith('"'):  # else it is not one of HTTP, and is compared below
+        if self._path.etag.startswith('"'):  # a weak one, or a time, is compared below
             options["if_match"] = self._path.etag
         with explaining(self._path.url):
             got = library().get(self._store, self._key, options=options)
@@ -198,8 +198,11 @@ def _single(url: str, key: str) -> ObjectPath | None:
 
 
 def _etag(meta: Any) -> str:
-    """What identifies the content; the time where a store has no etags."""
-    return str(meta["e_tag"] or meta["last_modified"].isoformat())
+    """What identifies the content, as headers have it: lists of Azure leave the quotes out. The time where a store has no etags."""
+    etag = meta["e_tag"]
+    if etag is None:
+        return str(meta["last_modified"].isoformat())
+    return str(etag if etag.startswith(('"', "W/")) else f'"{etag}"')
 
 
 def _is_hidden(name: str) -> bool:

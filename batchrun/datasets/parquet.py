@@ -11,22 +11,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchrun.core.errors import Problem
+from batchrun.datasets.cutting import Needed, stretches
 from batchrun.datasets.discover import DataFile, Place, bad_path
 from batchrun.datasets.objects import ObjectPath
 from batchrun.datasets.schema import plain_schema
 from batchrun.datasets.unions import SchemaMode, common_schema
 
-_PIECE_ROWS = 131_072
-_NUMBERS_ROWS = 2**20
-_PIECE_BYTES = 16 * 2**20
-_WHOLE_GROUP_BYTES = 64 * 2**20
+_BATCH_ROWS = 8_192
 _READ_BYTES = 16 * 2**20
 _CASTS = pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast", datetime_cast=["nanosecond-downcast", "convert-timezone"])
 POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
@@ -62,6 +60,7 @@ class Piece:
         first: position of the first row in the file.
         batch_rows: rows to decode at once; null when polars can read the piece at once.
         read_as: the columns that the file is read with, whichever it has; null: its own.
+        whole: all rows of the file, as polars reads them; the pieces of a file share it, and with it what it knows of the file.
     """
 
     file: int
@@ -70,11 +69,12 @@ class Piece:
     first: int
     rows: int
     batch_rows: int | None
-    read_as: pl.Schema | None = None
+    read_as: pl.Schema | None
+    whole: pl.LazyFrame
 
     def scan(self) -> pl.LazyFrame:
         """The rows, read by polars when they are asked for, with their position in the file as `ROW`."""
-        return scan(self.path, self.read_as).slice(self.first, self.rows)
+        return self.whole.slice(self.first, self.rows)
 
     def refuse_changes(self) -> None:
         """Look whether an object that was read is still the one that was found.
@@ -106,7 +106,7 @@ class Piece:
             ends = list(accumulate(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)))
             low, high = bisect_right(ends, self.first), bisect_right(ends, self.first + self.rows - 1)
             at = ends[low - 1] if low else 0
-            batch_rows = self.batch_rows or _PIECE_ROWS // 16
+            batch_rows = self.batch_rows or _BATCH_ROWS
             # Without a column a batch would not know how many rows it has.
             names = file.schema_arrow.names
             wanted = [name for name in columns if name in names] or names[:1]
@@ -141,8 +141,18 @@ class ParquetTable:
         """One of the files as polars reads it, with the position of each row as `ROW`."""
         return scan(self.paths[at], self.read_as)
 
-    def pieces(self, start: int, stop: int, columns: Sequence[str], skipped: frozenset[int]) -> Iterator[Piece]:
-        """The rows from `start` to before `stop`, cut so that `columns` of one piece fit into a few megabytes.
+    def pieces(
+        self, start: int, stop: int, columns: Sequence[str], is_needed: Needed, parallel: Literal["auto", "row_groups"] = "auto"
+    ) -> Iterator[Piece]:
+        """The rows from `start` to before `stop`, cut so that `columns` of one piece fit into some megabytes.
+
+        Args:
+            start: a position in the table.
+            stop: another one.
+            columns: those that are read.
+            is_needed: told the positions of the first row of a file, a row group or a piece and of the one after its last;
+                false leaves it out.
+            parallel: what of a piece polars decodes at the same time.
 
         Raises:
             ReadFailed: a file is damaged.
@@ -151,26 +161,41 @@ class ParquetTable:
             begin = self.ends[at - 1] if at else 0
             if begin >= stop:
                 return
-            if at in skipped:
+            if not is_needed(max(start, begin), min(stop, self.ends[at])):
                 continue
             path = self.paths[at]
             try:
                 metadata = pq.read_metadata(source_of(path))
             except (OSError, pa.ArrowException) as error:
                 raise ReadFailed.damaged(path, error) from error
-            leaves = _leaves(metadata, columns)
-            groups, max_rows = _row_groups(metadata, leaves), _piece_rows(metadata, leaves)
-            for first, rows, batch_rows in _cut(groups, max(start - begin, 0), min(stop, self.ends[at]) - begin, max_rows):
-                yield Piece(file=at, path=path, start=begin + first, first=first, rows=rows, batch_rows=batch_rows, read_as=self.read_as)
+            whole = scan(path, self.read_as, parallel)
+
+            def is_row_needed(first: int, last: int, begin: int = begin) -> bool:
+                return is_needed(begin + first, begin + last)
+
+            cut = stretches(metadata, columns, max(start - begin, 0), min(stop, self.ends[at]) - begin, is_row_needed)
+            for first, rows, batch_rows in cut:
+                if is_row_needed(first, first + rows):
+                    yield Piece(
+                        file=at,
+                        path=path,
+                        start=begin + first,
+                        first=first,
+                        rows=rows,
+                        batch_rows=batch_rows,
+                        read_as=self.read_as,
+                        whole=whole,
+                    )
 
 
-def scan(path: Place, read_as: pl.Schema | None = None) -> pl.LazyFrame:
+def scan(path: Place, read_as: pl.Schema | None = None, parallel: Literal["auto", "row_groups"] = "auto") -> pl.LazyFrame:
     """A file as polars reads it, with the position of each row as `ROW`; with its own columns, or with others it may lack."""
     source = path if isinstance(path, Path) else path.url
     if read_as is None:
-        return pl.scan_parquet(source, glob=False, hive_partitioning=False).with_row_index(ROW)
+        return pl.scan_parquet(source, parallel=parallel, glob=False, hive_partitioning=False).with_row_index(ROW)
     rows = pl.scan_parquet(
         source,
+        parallel=parallel,
         schema=read_as,
         missing_columns="insert",
         extra_columns="ignore",
@@ -241,58 +266,3 @@ def _readable(data: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
         pa.field(field.name, pa.decimal128(38, field.type.scale)) if pa.types.is_decimal256(field.type) else field for field in data.schema
     ]
     return data if fields == list(data.schema) else data.cast(pa.schema(fields))
-
-
-def _cut(groups: Sequence[tuple[int, int]], start: int, stop: int, max_rows: int) -> Iterator[tuple[int, int, int | None]]:
-    """First row, rows and batch rows of each piece of one file: small row groups together, large ones in parts."""
-    first = held = held_bytes = 0
-    at = 0
-    for rows, size_bytes in groups:
-        begin, end = max(start, at), min(stop, at + rows)
-        at += rows
-        if begin >= end:
-            continue
-        step = max(1, min(max_rows, rows * _PIECE_BYTES // max(size_bytes, 1)))
-        fits = size_bytes <= _WHOLE_GROUP_BYTES
-        if held and not (fits and held + end - begin <= max_rows and held_bytes + size_bytes <= _PIECE_BYTES):
-            yield first, held, None
-            held = held_bytes = 0
-        if not fits:
-            yield begin, end - begin, step // 2 or 1
-        elif end - begin <= step:
-            first = first if held else begin
-            held, held_bytes = held + end - begin, held_bytes + size_bytes
-        else:
-            yield from ((row, min(step, end - row), None) for row in range(begin, end, step))
-    if held:
-        yield first, held, None
-
-
-def read_whole(path: Place, columns: Sequence[str]) -> list[bool]:
-    """For each row group of a file, whether polars reads it in one piece; then it is not decoded where statistics rule it out."""
-    metadata = pq.read_metadata(source_of(path))
-    return [size_bytes <= _WHOLE_GROUP_BYTES for _, size_bytes in _row_groups(metadata, _leaves(metadata, columns))]
-
-
-def _row_groups(metadata: pq.FileMetaData, leaves: Sequence[int]) -> list[tuple[int, int]]:
-    """The rows of each row group, and the decoded bytes of the columns in it."""
-    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
-    return [(group.num_rows, sum(group.column(leaf).total_uncompressed_size for leaf in leaves)) for group in groups]
-
-
-def _leaves(metadata: pq.FileMetaData, columns: Sequence[str]) -> list[int]:
-    wanted = set(columns)
-    return [i for i in range(metadata.num_columns) if _is_part(metadata.schema.column(i).path.split("."), wanted)]
-
-
-def _piece_rows(metadata: pq.FileMetaData, leaves: Sequence[int]) -> int:
-    """More of plain numbers, as to begin a piece takes time; texts and lists can be many times larger than what is stored of them."""
-    columns = [metadata.schema.column(leaf) for leaf in leaves]
-    if any(column.physical_type == "BYTE_ARRAY" or column.max_repetition_level for column in columns):
-        return _PIECE_ROWS
-    return max(_PIECE_ROWS, min(_NUMBERS_ROWS, _PIECE_BYTES // (8 * max(len(columns), 1))))
-
-
-def _is_part(steps: list[str], wanted: set[str]) -> bool:
-    """Whether the path of a leaf leads into a wanted column, whose name may have dots of its own."""
-    return any(".".join(steps[:end]) in wanted for end in range(1, len(steps) + 1))

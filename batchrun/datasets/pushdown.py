@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchrun.core.plans import FilterPart, Pushdown
+from batchrun.datasets.cutting import read_whole
 from batchrun.datasets.discover import Place
 from batchrun.datasets.expressions import conjuncts
 from batchrun.datasets.layout import Layout
-from batchrun.datasets.parquet import POLARS_ERRORS, ROW, read_whole, scan, source_of
+from batchrun.datasets.parquet import POLARS_ERRORS, ROW, scan, source_of
 from batchrun.datasets.scan import Query
 
 _TURNED = {"Lt": "Gt", "LtEq": "GtEq", "Gt": "Lt", "GtEq": "LtEq", "Eq": "Eq"}
@@ -46,7 +47,7 @@ def pushdown(query: Query, layout: Layout, files: Sequence[Place], columns: Sequ
     comparisons = [found for part in _parts(query) if (found := _comparison(part, query)) is not None]
     for path in files if in_place else ():
         metadata = pq.read_metadata(source_of(path))
-        passes = pl.Series([not is_whole for is_whole in read_whole(path, query.file_columns(columns))], dtype=pl.Boolean)
+        passes = pl.Series([not is_whole for is_whole in read_whole(metadata, query.file_columns(columns))], dtype=pl.Boolean)
         may_pass = pl.repeat(True, metadata.num_row_groups, dtype=pl.Boolean, eager=True)
         for comparison in comparisons:
             may_pass &= _may_pass(comparison, metadata, layout.types[comparison.column])

@@ -20,6 +20,7 @@ from batchrun.datasets.schema import dtype_name
 
 _KEY, _BEFORE, _AFTER = "key", "before", "after"
 _HELD_CELLS = 24_000_000
+_FOR_DEVELOPERS = " (set POLARS_VERBOSE=1 to see full path)"
 
 
 class DiffRefused(DatasetError):
@@ -91,7 +92,8 @@ def diff_frames(before: pl.LazyFrame, after: pl.LazyFrame, key: str, examples: i
     try:
         return _Comparison(before, after, key).diff(examples)
     except (OSError, *POLARS_ERRORS) as error:
-        raise DiffRefused(f"the versions cannot be compared: {first_line(error)}") from error
+        reason = first_line(error).replace(_FOR_DEVELOPERS, "")
+        raise DiffRefused(f"the versions cannot be compared, as a file cannot be read or is gone: {reason}") from error
 
 
 class _Comparison:

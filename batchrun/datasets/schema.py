@@ -137,8 +137,10 @@ def arrow_types(types: dict[str, pl.DataType], exact: pa.Schema) -> dict[str, pa
         at = exact.get_field_index(name)
         found[name] = plain_type(column.type)
         if at >= 0:
+            as_in_file = plain_type(exact.field(at).type)
+            if as_in_file == found[name]:
+                continue  # the cast would load pyarrow.compute, to say the same
             try:
-                as_in_file = plain_type(exact.field(at).type)
                 _storage(column).cast(as_in_file)
                 found[name] = as_in_file
             except pa.ArrowException:
@@ -151,7 +153,8 @@ def to_batch(columns: Sequence[pa.ChunkedArray], schema: pa.Schema) -> pa.Record
     arrays = []
     for column, field in zip(columns, schema, strict=True):
         storage = _storage(column)
-        arrays.append((storage if storage.type == field.type else storage.cast(field.type)).combine_chunks())
+        plain = storage if storage.type == field.type else storage.cast(field.type)
+        arrays.append(plain.chunk(0) if plain.num_chunks == 1 else plain.combine_chunks())
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 

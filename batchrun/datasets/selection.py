@@ -2,69 +2,97 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 import polars as pl
 
 from batchrun.core.errors import JobError, Problem
+from batchrun.core.formats import Sample
 from batchrun.core.job import Dataset
 from batchrun.datasets.ids import IdCheck
+from batchrun.datasets.kept import Kept
 from batchrun.datasets.parquet import first_line
-from batchrun.datasets.sampling import fraction_threshold, smallest_threshold
+from batchrun.datasets.sampling import fraction_threshold, is_below, smallest_threshold
 from batchrun.datasets.scan import INDEX, Scan
 from batchrun.datasets.schema import dtype_name
-
-
-class Block(NamedTuple):
-    """The rows from `start` to before `stop` hold `items` items; `ordinal` is that of the first."""
-
-    start: int
-    stop: int
-    ordinal: int
-    items: int
 
 
 class Selection(NamedTuple):
     """The rows that become items.
 
     Attributes:
-        scan: the scan with the sample.
-        blocks: where its items are, in order; stretches without items are left out.
-        fingerprint: a hash of the positions of the items.
+        scan: the way to them, without the filter.
+        kept: which they are.
     """
 
     scan: Scan
-    blocks: tuple[Block, ...]
-    fingerprint: str
+    kept: Kept
 
 
-def select_items(scan: Scan, dataset: Dataset) -> Selection:
-    """Find and count the items.
+def select_items(scan: Scan, dataset: Dataset, skipped: frozenset[int]) -> Selection:
+    """Find and count the items. Reads the columns of the filter, and the one of the ids.
+
+    Args:
+        scan: the rows, with the filter.
+        dataset: what is asked for.
+        skipped: the files no row of which can pass the filter.
 
     Raises:
         JobError: the id column is null somewhere or not unique.
         ReadFailed: the rows cannot be read.
     """
+    limit = scan.table.rows if dataset.limit is None else dataset.limit
+    kept = Kept.first(scan.table.rows)
+    if scan.query.where is not None:
+        kept = Kept.marked(_passing(scan, skipped, limit if dataset.sample is None else scan.table.rows))
     if dataset.sample is not None:
-        sample = dataset.sample
-        if sample.fraction is not None:
-            threshold = fraction_threshold(sample.fraction)
-        else:
-            positions = (slab.frame[INDEX] for slab in scan.slabs([(0, scan.table.rows)], []))
-            threshold = smallest_threshold(positions, sample.n or 0, sample.seed)
-        scan = replace(scan, query=replace(scan.query, sample=(sample.seed, threshold)))
-    limit = scan.table.rows if dataset.limit is None else min(dataset.limit, scan.table.rows)
-    if dataset.id is None and scan.query.where is None and scan.query.sample is None:
-        return Selection(scan, (Block(0, limit, 0, limit),) if limit else (), f"first {limit}")
-    check = IdCheck(dataset.id, INDEX) if dataset.id is not None else None
-    columns = [] if dataset.id is None else [dataset.id]
-    blocks, fingerprint = _count(scan, columns, limit, check)
-    if check is not None:
-        check.finish(lambda: (slab.frame for slab in scan.slabs(((block.start, block.stop) for block in blocks), columns)))
-    return Selection(scan, tuple(blocks), fingerprint)
+        kept = Kept.marked(_sampled(kept, dataset.sample))
+    kept = kept.head(limit)
+    rows = replace(scan, query=replace(scan.query, where=None))
+    if dataset.id is not None:
+        _check_ids(rows, kept, dataset.id)
+    return Selection(rows, kept)
+
+
+def _passing(scan: Scan, skipped: frozenset[int], limit: int) -> Iterator[pl.Series]:
+    """Whether each row passes the filter, until so many have."""
+
+    def may_pass(start: int, _stop: int) -> bool:
+        return bisect_right(scan.table.ends, start) not in skipped
+
+    at = found = 0
+    for slab in scan.marks(may_pass) if limit else ():
+        yield pl.repeat(False, slab.start - at, dtype=pl.Boolean, eager=True)
+        marks = slab.frame[INDEX]
+        yield marks
+        at = slab.stop
+        found += int(marks.sum())
+        if found >= limit:
+            return
+
+
+def _sampled(kept: Kept, sample: Sample) -> Iterator[pl.Series]:
+    if sample.fraction is not None:
+        threshold = fraction_threshold(sample.fraction)
+    else:
+        positions = (marks.arg_true().cast(pl.Int64) + at for at, marks in kept.parts())
+        threshold = smallest_threshold(positions, sample.n or 0, sample.seed)
+    for at, marks in kept.parts():
+        positions_here = pl.int_range(at, at + len(marks), dtype=pl.Int64)
+        yield marks & pl.select(marks=is_below(positions_here, sample.seed, threshold))["marks"]
+
+
+def _check_ids(scan: Scan, kept: Kept, name: str) -> None:
+    def frames() -> Iterator[pl.DataFrame]:
+        return (slab.frame for slab in scan.slabs([(0, kept.stop)], [name], kept.has_any, kept.mask))
+
+    check = IdCheck(name, INDEX)
+    for frame in frames():
+        check.add(frame)
+    check.finish(frames)
 
 
 def check_casts(scan: Scan, declared: Mapping[str, pl.DataType]) -> None:
@@ -75,7 +103,7 @@ def check_casts(scan: Scan, declared: Mapping[str, pl.DataType]) -> None:
         ReadFailed: the rows cannot be read.
     """
     casts = {name: cast for name, cast in scan.query.casts.items() if name in declared}
-    as_found = replace(scan, pruned=frozenset(), query=replace(scan.query, casts={}, added={}, where=None))
+    as_found = replace(scan, query=replace(scan.query, casts={}, added={}, where=None))
     counts = dict.fromkeys(casts, 0)
     examples: dict[str, str] = {}
     for slab in as_found.slabs([(0, scan.table.rows)], list(casts)) if casts else ():
@@ -93,26 +121,3 @@ def check_casts(scan: Scan, declared: Mapping[str, pl.DataType]) -> None:
             Problem(("dataset", "schema", name), f"{counts[name]:,} values are not {dtype_name(declared[name])}, for example {example}")
             for name, example in examples.items()
         )
-
-
-def _count(scan: Scan, columns: Sequence[str], limit: int, check: IdCheck | None) -> tuple[list[Block], str]:
-    blocks: list[Block] = []
-    positions = hashlib.blake2b(digest_size=16)
-    found = 0
-    for slab in scan.slabs([(0, scan.table.rows)], columns) if limit else ():
-        items = slab.frame.head(limit - found)
-        if items.height:
-            full = found + items.height == limit
-            blocks.append(Block(slab.start, items[INDEX][-1] + 1 if full else slab.stop, found, items.height))
-            found += items.height
-            positions.update(_bytes(items[INDEX]))
-            if check is not None:
-                check.add(items)
-        if found == limit:
-            break
-    return blocks, positions.hexdigest()
-
-
-def _bytes(positions: pl.Series) -> memoryview:
-    array = positions.to_arrow()
-    return memoryview(array.buffers()[1])[8 * array.offset : 8 * (array.offset + len(array))]

@@ -137,15 +137,15 @@ class Source:
         checked = self._checked
         dataset = checked.dataset
         table, rejected = self._table(spool, rejects)
-        whole = Scan(table=table, query=checked.query, pruned=self._pruned())
+        whole = Scan(table=table, query=checked.query)
         try:
             check_casts(whole, checked.declared)
-            selected = select_items(whole, dataset)
+            selected = select_items(whole, dataset, self._pruned())
         except ReadFailed as error:
             raise JobError([error.problem]) from error
-        blocks, types = selected.blocks, {**checked.in_files, **checked.visible}
+        types = {**checked.in_files, **checked.visible}
         return Loaded(
-            total_items=blocks[-1].ordinal + blocks[-1].items if blocks else 0,
+            total_items=selected.kept.total,
             rejected_rows=rejected,
             window_schema=pa.schema(
                 [
@@ -155,9 +155,9 @@ class Source:
                 ]
             ),
             source_schema=pa.schema(list(checked.in_files.items())),
-            selection=selected.fingerprint,
+            selection=selected.kept.fingerprint,
             scan=selected.scan,
-            blocks=blocks,
+            kept=selected.kept,
             id_column=dataset.id if dataset.id is not None else INDEX,
             columns=tuple(columns),
         )

@@ -31,7 +31,9 @@ class ParquetSink:
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = pq.ParquetWriter(self._temporary, self._schema)
+        # To look for values that repeat takes most of the time of writing texts and numbers.
+        repeating = [field.name for field in self._schema if pa.types.is_dictionary(field.type)]
+        self._writer = pq.ParquetWriter(self._temporary, self._schema, use_dictionary=repeating or False, compression="lz4")
         return self
 
     def write(self, data: pa.RecordBatch | pa.Table) -> None:

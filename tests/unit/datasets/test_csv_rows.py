@@ -178,3 +178,60 @@ def test_a_cut_off_archive_is_refused(tmp_path: Path, refusal: Any, suffix: str)
     content = COMPRESS[suffix](b"a\n" + b"".join(b"%d\n" % (at * 7919 % 100_003) for at in range(300_000)))
     (tmp_path / f"t.csv{suffix}").write_bytes(content[: len(content) // 2])
     assert f"t.csv{suffix} cannot be read" in refusal(f"t.csv{suffix}")
+
+
+WRITTEN = st.lists(st.sampled_from(['"', '""', "a", "é", "\udcff", ",", ",,", "\n", "\r\n", "\r", " ", "1", '"x,\ny"', "\0"]), max_size=30)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(WRITTEN.map("".join), min_size=1, max_size=3), st.integers(1, 3), st.sampled_from(['"', None]))
+def test_rows_are_those_of_the_csv_module_however_they_are_written(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], columns: int, quote: str | None
+) -> None:
+    """Plain stretches are read in a faster way, on which neither the good rows nor the reasons and lines of the others may depend."""
+    folder = tmp_path_factory.mktemp("csv")
+    header = ",".join("abc"[:columns]) + "\n"
+    count = 35_000 // columns  # longer than the first stretch
+    filler = (",".join("xyz"[:columns]) + "\n") * count
+    form = CsvFormat(quote=quote, null_values=())
+    dataset = Dataset(path="t.csv", schema=dict.fromkeys("abc"[:columns], "string"), csv=form, on_bad_rows="reject")
+
+    def outcome(text: str) -> tuple[list[Any], list[Any]]:
+        (folder / "t.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
+        (folder / "_r").unlink(missing_ok=True)
+        source = open_source(dataset, folder)
+        loaded = source.load(list(source.columns), [], spool=folder / "_s", rejects=folder / "_r")
+        rejected = pq.read_table(folder / "_r").to_pylist() if loaded.rejected_rows else []
+        return data_of(loaded), [(row["line_number"], row["raw"], row["reason"]) for row in rejected]
+
+    body = "\n".join(texts)
+    assert outcome(header + body) == by_the_module(body, columns, quote)
+    plain, rejected = outcome(header + filler + body)
+    good, bad = by_the_module(body, columns, quote)
+    assert plain[count:] == good
+    assert rejected == [(line + count, raw, reason) for line, raw, reason in bad]
+
+
+def by_the_module(body: str, columns: int, quote: str | None) -> tuple[list[dict[str, Any]], list[tuple[int, str, str]]]:
+    """The good rows, and line, text and reason of the others, read record by record. The header is line 1."""
+    lines = io.StringIO(body, newline="").readlines()
+    quoting: Any = csv.QUOTE_NONE if quote is None else csv.QUOTE_MINIMAL
+    reader = csv.reader(iter(lines), quotechar=quote, quoting=quoting, strict=True)
+    good, bad, start = [], [], 0
+    while start < len(lines):
+        reason, cells = "", list[str]()
+        try:
+            cells = next(reader)
+        except csv.Error as error:
+            reason = f"not CSV: {error}"
+        raw = "".join(lines[start : reader.line_num])
+        if not reason and any("\udc00" <= char <= "\udcff" for char in raw):
+            reason = "bytes that are not utf-8"
+        if not reason and cells and len(cells) != columns:
+            reason = f"{len(cells)} cells instead of {columns}"
+        if reason:
+            bad.append((2 + start, raw.rstrip("\r\n").replace("\udcff", "\\xff"), reason))
+        elif cells:
+            good.append(dict(zip("abc", cells, strict=False)))
+        start = reader.line_num
+    return good, bad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,32 @@ def test_ordinals_go_on_from_piece_to_piece(tmp_path: Path, load: Any, where: st
     assert all(rows.num_rows for _, rows in rest)
 
 
+def test_row_groups_without_an_item_are_not_read(tmp_path: Path, load: Any) -> None:
+    """What was found out while counting saves reading, also where no statistics could have told."""
+    path = tmp_path / "t.parquet"
+    write(path, width=5_000)
+    loaded = load("t.parquet", keep=["body"], filter="(k * 7) % 12000 IN (35, 77007 % 12000)")
+    damage(path, range(1, 11))
+    assert [(item.ordinal, item.item_index) for window in loaded.windows() for item in window] == [(0, 5), (1, 11_001)]
+
+
+def test_computed_columns_see_only_rows_that_are_kept(tmp_path: Path, load: Any) -> None:
+    """An expression that fails on a row which the filter leaves out does not fail the dataset."""
+    write(tmp_path / "t.parquet")
+    loaded = load("t.parquet", with_columns={"part": "CAST(CASE WHEN odd = 1 THEN 'no number' ELSE body END AS INT)"}, filter="odd = 0")
+    assert [item.data["part"] for window in loaded.windows() for item in window] == list(range(0, ROWS, 2))
+
+
+def test_items_may_be_left_unread(tmp_path: Path, load: Any) -> None:
+    """The next rows are read while some are used; whoever stops in between leaves no thread at work."""
+    write(tmp_path / "t.parquet", width=5_000)
+    windows = load("t.parquet").windows()
+    assert next(windows)[0].ordinal == 0
+    assert any(thread.name.startswith("batchrun-read-ahead") for thread in threading.enumerate())
+    windows.close()
+    assert not any(thread.name.startswith("batchrun-read-ahead") for thread in threading.enumerate())
+
+
 def test_nothing_wanted_reads_nothing(tmp_path: Path, load: Any) -> None:
     """Resuming what is done must not even need the files."""
     write(tmp_path / "t.parquet")
@@ -119,7 +146,7 @@ def test_the_selection_is_known_by_the_rows_and_by_nothing_else(tmp_path: Path, 
     """A filter that selects other rows than before is noticed even when they are as many, in the same row groups."""
     write(tmp_path / "t.parquet")
     even, odd = load("t.parquet", filter="odd = 0"), load("t.parquet", filter="odd = 1")
-    assert (even.total_items, [block[:2] for block in even.blocks]) == (odd.total_items, [block[:2] for block in odd.blocks])
+    assert even.total_items == odd.total_items
     same = [load("t.parquet", filter="odd = 1", read=["k"]), load("t.parquet", filter="k % 2 = 1", id="k")]
     assert {odd.selection} == {loaded.selection for loaded in same}
     assert load("t.parquet", filter="odd = 1", limit=5).selection == load("t.parquet", filter="odd = 1 AND k < 10").selection
