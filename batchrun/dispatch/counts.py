@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from batchrun.core.items import Item, ItemResult
+from batchrun.core.items import Item, ItemResult, ItemStatus
 
 
 @dataclass(slots=True)
@@ -23,14 +23,14 @@ class Counts:
     cancelled: int = 0
     reused: int = 0
 
-    def add(self, results: Sequence[ItemResult]) -> None:
-        """Count results."""
-        completed = [result[1] for result in results].count("completed")
-        self.completed += completed
-        if completed < len(results):
-            for result in results:
-                if result.status != "completed":
-                    setattr(self, result.status, getattr(self, result.status) + 1)
+    def add(self, statuses: Mapping[ItemStatus, int]) -> None:
+        """Count items: how many have ended with which status."""
+        for status, count in statuses.items():
+            setattr(self, status, getattr(self, status) + count)
+
+    def add_one(self, result: ItemResult) -> None:
+        """Count a result."""
+        setattr(self, result.status, getattr(self, result.status) + 1)
 
     @property
     def completed_here(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Generic
@@ -12,18 +11,20 @@ from typing import Any, Generic
 import anyio
 from anyio.abc import TaskGroup
 
-from batchrun.core.errors import ExecutionError
 from batchrun.core.executions import Stop
-from batchrun.core.items import Item, ItemResult
+from batchrun.core.items import Item
 from batchrun.core.job import Run
-from batchrun.dispatch.counts import Counts, unstarted
+from batchrun.dispatch.counts import Counts
 from batchrun.dispatch.crew import Crew
+from batchrun.dispatch.handover import HandOver
 from batchrun.dispatch.neighbours import Chunk, Rooms, Runner, Waiting
 from batchrun.dispatch.slots import NoSlot, Slots, WorkerSlot
+from batchrun.dispatch.supply import Supply
 from batchrun.flow.failure import policy_breach
+from batchrun.flow.reach import Reach
 
 _LARGEST_BACKLOG = 4_000  # results handed over and not yet written
-_LONGEST_QUEUE = 2_000  # items queued for lanes; a lane takes at most 256 at a time
+_LONGEST_QUEUE = 2_000  # items queued for lanes
 _POLL_SECONDS = 0.05
 _LONGEST_HOLD_SECONDS = 0.05  # all workers together let others have the event loop that often
 
@@ -52,19 +53,17 @@ class Dispatcher(Generic[Waiting]):
         self._engine = engine
         self._feed = rooms.feed
         self._sink = rooms.sink
+        self._ended_items = HandOver(self.counts, rooms.sink, on_failed=self._judge, on_broken=self._sink_broke)
         self._run = run
         self._slots = Slots(run.parallelism)
         self._max_open = self._most_open(run)
         self._total = total
         self._ended_before = self.counts.ended
         self._yielded, self._longest_hold_seconds = time.monotonic(), max(_LONGEST_HOLD_SECONDS / run.parallelism, 0.001)
-        self._window: deque[Item] = deque()
+        self._supply = Supply(rooms.feed)
         self._loading = asyncio.Lock()
-        self._exhausted = False
-        self._crew = Crew(lambda: engine.send_waiting(is_end=not self._has_items or self._is_stopping()))
+        self._crew = Crew(self._nothing_goes_on)
         self._parked = self._submitted = 0  # items of chunks: those that wait, and all
-        self._broken: ExecutionError | None = None  # results cannot be written
-        self._unreadable: ExecutionError | None = None  # items cannot be loaded; those at work may end
         self._changed = asyncio.Event()
         self._group: TaskGroup | None = None
         self._grace_scope = anyio.CancelScope()
@@ -77,7 +76,7 @@ class Dispatcher(Generic[Waiting]):
     @property
     def open_items(self) -> int:
         """Items that have been started or queued and have not ended."""
-        return self._feed.loaded - len(self._window) - self._ended
+        return self._supply.begun_items - self._ended
 
     @property
     def _ended(self) -> int:
@@ -96,6 +95,7 @@ class Dispatcher(Generic[Waiting]):
         self._max_open = self._most_open(self._run)
         self._engine.resize(parallelism)
         self._slots.resize(parallelism)
+        self._changed.set()
         if self._crew.workers:  # it has begun, and runs items by workers
             for _ in range(self._slots.free):
                 self._start_another()
@@ -106,7 +106,8 @@ class Dispatcher(Generic[Waiting]):
             return
         self.stop_cause = cause
         self._engine.stop_waiting()
-        self._end(unstarted(self._engine.withdraw()))
+        self._ended_items.end_unstarted(self._engine.withdraw())
+        self._changed.set()
         self._crew.look()
         asyncio.get_running_loop().call_later(self._run.grace_seconds, self._grace_is_over)
 
@@ -134,9 +135,9 @@ class Dispatcher(Generic[Waiting]):
                     await body()
         finally:
             self._feed.close()
-        self._end(unstarted(self._window))
-        self._window.clear()
-        fault = self._broken or self._unreadable
+        self._ended_items.flush()
+        self._ended_items.end_unstarted(self._supply.taken())
+        fault = self._ended_items.broken or self._supply.fault
         if fault is not None:
             raise fault
         self._judge(at_end=self._total in (None, self.counts.processed))
@@ -150,7 +151,7 @@ class Dispatcher(Generic[Waiting]):
         return run.max_open_items or max(4 * run.parallelism, 2 * self._engine.largest_batch)
 
     def _is_stopping(self) -> bool:
-        return self.stop_cause is not None or self._broken is not None
+        return self.stop_cause is not None or self._ended_items.broken is not None
 
     # Items by workers
 
@@ -162,13 +163,14 @@ class Dispatcher(Generic[Waiting]):
         self._crew.join()
         self._tasks.start_soon(self._work)
 
-    @property
-    def _has_items(self) -> bool:
-        return bool(self._window) or not self._exhausted
+    def _nothing_goes_on(self) -> None:
+        is_end = not self._supply.has_items or self._is_stopping()
+        if is_end or self._crew.workers or not self._has_room():  # else the next chunk is on its way
+            self._engine.send_waiting(is_end=is_end)
 
     def _start_another(self) -> None:
         """Start a worker if there is a slot, a seat and an item for it."""
-        if self._has_items and self._slots.free > 0 and self._crew.workers < self._max_open and not self._is_stopping():
+        if self._supply.has_items and self._slots.free > 0 and self._crew.workers < self._max_open and not self._is_stopping():
             self._start_worker()
 
     def _item_waits(self) -> None:
@@ -186,113 +188,105 @@ class Dispatcher(Generic[Waiting]):
         slot = WorkerSlot(self._slots, self._item_waits, self._crew.go_on)
         await self._slots.acquire()
         try:
-            while (item := await self._next_item()) is not None:
-                self._end([await self._engine.run(item, slot)])
-                if time.monotonic() - self._yielded > self._longest_hold_seconds:
-                    self._yielded = time.monotonic()
-                    await asyncio.sleep(0)  # items whose functions never wait would keep everybody else waiting
-                if self._slots.wanted:
-                    break  # an item that has waited goes on in this place
+            with Reach() as reach:
+                while (item := await self._next_item()) is not None:
+                    self._ended_items.end_one(await self._engine.run(item, slot, reach))
+                    if time.monotonic() - self._yielded > self._longest_hold_seconds:
+                        self._yielded = time.monotonic()
+                        await asyncio.sleep(0)  # items whose functions never wait would keep everybody else waiting
+                    if self._slots.wanted:
+                        break  # an item that has waited goes on in this place
         finally:
             self._slots.release()
             self._crew.leave()
 
     async def _next_item(self) -> Item | None:
-        window = self._window
-        while not window and not self._exhausted and not self._is_surplus():
+        supply, held = self._supply, self._supply.held
+        while not held and not supply.is_exhausted and not self._is_surplus():
             async with self._loading:
-                if not window and not self._exhausted:
-                    await self._load()
-        return window.popleft() if window and not self._is_surplus() else None
+                if not held and not supply.is_exhausted:
+                    held.extend(await self._load())
+        return held.popleft() if held and not self._is_surplus() else None
 
     def _is_surplus(self) -> bool:
         """Whether a worker must take no further item."""
         return self._slots.free < 0 or self._crew.workers > self._max_open or self._is_stopping()
 
-    async def _load(self) -> None:
+    async def _load(self) -> list[Item]:
         await self._until(lambda: self._sink.backlog <= _LARGEST_BACKLOG or self._is_stopping())
-        if self._is_stopping():
-            return
-        loaded = await self._next_window()
-        self._exhausted = loaded is None
-        self._window.extend(loaded or ())
-
-    async def _next_window(self) -> list[Item] | None:
-        try:
-            return await self._feed.next()
-        except ExecutionError as error:
-            self._unreadable = error
-            return None
+        return [] if self._is_stopping() else await self._supply.load()
 
     # Items in chunks
 
     async def _feed_chunks(self) -> None:
         try:
-            while not (self._exhausted and self._has_ended()):
+            while not (self._supply.is_exhausted and self._has_ended()):
+                self._crew.look()
                 await self._until(self._has_room)
                 if self._is_stopping():
                     break
-                if self._window:
-                    self._submit_window()
-                elif not self._exhausted:
-                    await self._load()
+                if self._supply.held:  # items that were taken back, or for which there was no room
+                    self._submit(self._supply.taken())
+                elif not self._supply.is_exhausted:
+                    items = await self._load()
+                    if self._is_stopping():
+                        self._supply.put_back(items)
+                        break
+                    self._submit(items)
                 else:
-                    await self._until(lambda: bool(self._window) or self._has_ended())
+                    await self._until(lambda: bool(self._supply.held) or self._has_ended())
         finally:
             with anyio.CancelScope(shield=True):  # what lanes hold ends soon after the grace period, too
                 await self._until(self._has_ended)
 
-    def _submit_window(self) -> None:
-        items = list(self._window)
-        self._window.clear()
+    def _submit(self, items: list[Item]) -> None:
+        if self._engine.largest_batch:  # they count as open as soon as they wait to be called
+            room = max(self._max_open - self._submitted + self._ended, 0)
+            self._supply.put_back(items[room:])
+            items = items[:room]
         self._submitted += len(items)
         self._engine.submit(items, self._chunk_finished)
 
     def _has_ended(self) -> bool:
         """Whether all items have ended that were submitted, and none was taken back."""
-        return self._ended >= self._submitted and (not self._window or self._is_stopping())
+        return self._ended >= self._submitted and (not self._supply.held or self._is_stopping())
 
     def _has_room(self) -> bool:
-        queued = self._submitted - self._ended - self._parked
-        return self._is_stopping() or (queued < _LONGEST_QUEUE and self._parked < self._max_open and self._sink.backlog < _LARGEST_BACKLOG)
+        at_work, is_batch = self._submitted - self._ended, self._engine.largest_batch > 0
+        has_place = at_work < self._max_open if is_batch else at_work - self._parked < _LONGEST_QUEUE and self._parked < self._max_open
+        return self._is_stopping() or (has_place and self._sink.backlog < _LARGEST_BACKLOG)
 
     async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition() and self._broken is None:
+        while not condition() and self._ended_items.broken is None:
             self._changed.clear()
-            with anyio.move_on_after(_POLL_SECONDS):  # the backlog shrinks without telling
+            with anyio.move_on_after(_POLL_SECONDS if self._sink.backlog else None):  # the backlog shrinks without telling
                 await self._changed.wait()
 
     def _chunk_finished(self, chunk: Chunk[Waiting]) -> None:
-        self._end(chunk.results)
+        self._ended_items.end(chunk.results, chunk.statuses)
+        self._changed.set()
+        self._crew.look()
         for run in chunk.waiting:
             self._parked += 1
             self._tasks.start_soon(self._finish, run)
         if self._parked >= self._max_open:
             held_back = self._engine.withdraw()
             self._submitted -= len(held_back)
-            self._window.extendleft(reversed(held_back))
+            self._supply.put_back(held_back)
 
     async def _finish(self, run: Waiting) -> None:
         try:
-            self._end([await self._engine.finish(run, NoSlot())])
+            self._ended_items.end_one(await self._engine.finish(run, NoSlot(self._crew.look)))
         finally:
             self._parked -= 1
             self._changed.set()
 
     # Ended items
 
-    def _end(self, results: list[ItemResult]) -> None:
-        if results and self._broken is None:
-            try:
-                self._sink.put(results)
-            except ExecutionError as error:
-                self._broken = error
-                self._grace_scope.cancel()
-                self._engine.abandon_all()
-        self.counts.add(results)
-        if results and self.counts.failed:
-            self._judge()
+    def _sink_broke(self) -> None:
         self._changed.set()
+        self._grace_scope.cancel()
+        self._engine.abandon_all()
 
     def _judge(self, *, at_end: bool = False) -> None:
         breach = policy_breach(self._run.failure_policy, failed=self.counts.failed, completed=self.counts.completed_here, at_end=at_end)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-from batchrun.core.items import Item, ItemResult
+from batchrun.core.items import Item, ItemResult, ItemStatus
 from batchrun.core.protocols import ResultSink, Slot
+from batchrun.flow.reach import Reach
 
 Waiting = TypeVar("Waiting")
 
@@ -17,6 +18,10 @@ class Chunk(Protocol[Waiting]):
     @property
     def results(self) -> list[ItemResult]:
         """Items that have ended."""
+
+    @property
+    def statuses(self) -> Mapping[ItemStatus, int]:
+        """How many of them have which status."""
 
     @property
     def waiting(self) -> list[Waiting]:
@@ -30,8 +35,8 @@ class Runner(Protocol[Waiting]):
     def largest_batch(self) -> int:
         """The most items that wait for one another, to be called together; 0: none do."""
 
-    async def run(self, item: Item, slot: Slot) -> ItemResult:
-        """Run one item to its end. Ends early, with a cancelled result, when the task is cancelled."""
+    async def run(self, item: Item, slot: Slot, reach: Reach | None = None) -> ItemResult:
+        """Run one item to its end, within the reach of its task. Ends early, with a cancelled result, when the task is cancelled."""
 
     async def finish(self, run: Waiting, slot: Slot) -> ItemResult:
         """Run an item that came out of a chunk to its end."""

@@ -99,9 +99,17 @@ class WorkerSlot:
 
 
 class NoSlot:
-    """For items of chunks: their slot is the lane they run in, and nobody holds a lane while he waits."""
+    """For items of chunks: their slot is the lane they run in, and nobody holds a lane while he waits.
+
+    Args:
+        on_parked: called when an item waits.
+    """
+
+    def __init__(self, on_parked: Callable[[], None]) -> None:
+        self._on_parked = on_parked
 
     @asynccontextmanager
     async def parked(self) -> AsyncIterator[None]:
         """There is nothing to give back."""
+        self._on_parked()
         yield

@@ -9,16 +9,14 @@ from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-import anyio
-
 from batchrun.core.errors import Outage, Timeout
 from batchrun.engine.deadlines import Deadlines
 from batchrun.engine.failures import is_abort
 from batchrun.engine.item_run import ItemRun
+from batchrun.flow.reach import Reach
 from batchrun.flow.retry import CallHistory
 from batchrun.workflows.plan import Step
 
-_DEADLINE = "deadline exceeded"  # as anyio itself names it: calls of services tell it from other reasons to be given up
 _MOST_CANCELLATIONS = 100  # one comes with each turn of the event loop until the call ends; cleaning up takes a few
 
 
@@ -28,9 +26,18 @@ def stoppable(call: Coroutine[Any, Any, Any], is_over: Callable[[], bool]) -> Ge
 
     Without this, one `while True` around an `except BaseException` would keep its item, and with it the run, for ever.
     """
-    swallowed = 0
     try:
         awaited = call.send(None)
+    except StopIteration as end:
+        return end.value
+    return (yield from going_on(call, awaited, is_over))
+
+
+@types.coroutine
+def going_on(call: Coroutine[Any, Any, Any], awaited: Any, is_over: Callable[[], bool]) -> Generator[Any, Any, Any]:
+    """The same for a call that has begun, and `awaited` something."""
+    swallowed = 0
+    try:
         while True:
             try:
                 value = yield awaited
@@ -94,31 +101,19 @@ async def outcome_on_loop(call: Coroutine[Any, Any, Any], is_over: Callable[[], 
         return Outcome(error=error)
 
 
-class _Unbounded:
-    """What a call runs in that is never cancelled by itself; a real scope costs as much as all the rest of an attempt."""
-
-    cancel_called = cancelled_caught = False
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_error: object) -> None:
-        pass
-
-    def cancel(self, reason: str | None = None) -> None:
-        pass
-
-
 class Attempt:
-    """One call: when it began, and the timer that cancels it.
+    """One call: when it began, and what ends it.
 
-    The timer is a plain one: `anyio.fail_after` costs ten times as much, on every call.
+    Args:
+        run: the item it is made for.
+        step: the node that is called.
+        deadlines: how long it may take.
+        reach: ends it; null: it is not ended by itself.
 
     Attributes:
         began: engine clock when the call was made, or when its request was sent.
         ended: engine clock when it ended, if that was before the item went on.
         chance: draws what a backoff is drawn with.
-        cancel_scope: what the call runs in.
         waits_for: a `call` that is being made, a `resource` before its request is sent, or a `batch` before its call is made.
     """
 
@@ -128,25 +123,23 @@ class Attempt:
         "_put_off_seconds",
         "_run",
         "_step",
-        "_timer",
         "began",
-        "cancel_scope",
         "chance",
         "ended",
+        "reach",
         "waits_for",
     )
 
-    def __init__(self, run: ItemRun, step: Step, deadlines: Deadlines) -> None:
+    def __init__(self, run: ItemRun, step: Step, deadlines: Deadlines, reach: Reach | None) -> None:
         self._run = run
         self._step = step
         self._deadlines = deadlines
-        self._in_doubt = False
+        self._in_doubt: bool | None = None
         self._put_off_seconds = 0.0
-        self._timer: asyncio.TimerHandle | None = None
         self.began = deadlines.clock()
         self.ended: float | None = None
         self.chance: Callable[[], float] = random.random
-        self.cancel_scope: anyio.CancelScope | _Unbounded = anyio.CancelScope()
+        self.reach = reach
         self.waits_for = "resource" if step.queues else "call"
         if not step.queues:
             self._arm()
@@ -160,9 +153,14 @@ class Attempt:
         self._in_doubt = in_doubt
         self._arm()
 
+    @property
+    def was_sent(self) -> bool:
+        """Whether a request was sent that had to wait for its turn."""
+        return self._in_doubt is not None
+
     def is_late(self) -> bool:
         """Whether its time is over."""
-        return self.cancel_scope.cancel_called
+        return self.reach is not None and self.reach.is_used
 
     @property
     def item_ends_at(self) -> float:
@@ -175,7 +173,7 @@ class Attempt:
 
     def put_off_end(self, seconds: float) -> None:
         """The end of the item's time has been put off by a part of the call, and so is that of the call."""
-        if self._timer is not None and not self._timer.cancelled():
+        if self.reach is not None and self.reach.is_armed:
             self._put_off_seconds += seconds
             self._arm(spent_seconds=self._deadlines.clock() - self.began - self._put_off_seconds)
 
@@ -203,20 +201,18 @@ class Attempt:
     def timeout(self, outage: Outage | None = None) -> Timeout:
         """The error of this call once its deadline has passed, in an outage or not."""
         error = self._deadlines.timeout(self._run, self._step, self.began)
-        error.ambiguous, error.outage = self._in_doubt, outage
+        error.ambiguous, error.outage = bool(self._in_doubt), outage
         return error
 
     def end(self) -> None:
         """The call has ended: nothing cancels it any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if self.reach is not None:
+            self.reach.disarm()
 
     def _arm(self, spent_seconds: float = 0.0) -> None:
-        self.end()
         left = self._deadlines.attempt_seconds(self._run, self._step, spent_seconds)
-        if left is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(loop.time() + left, self.cancel_scope.cancel, _DEADLINE)
+        if left is not None and self.reach is not None:
+            self.reach.arm(left)
 
 
 class SharedAttempt(Attempt):
@@ -233,12 +229,11 @@ class SharedAttempt(Attempt):
         self._step = step
         self._deadlines = deadlines
         self._is_sent = False
-        self._timer = None
+        self.reach = None
         self._patience_seconds = step.batch.max_wait_ms / 1e3 if step.batch is not None else 0.0
         self.began = deadlines.clock()
         self.ended = None
         self.chance = random.random
-        self.cancel_scope = _Unbounded()
         self.waits_for = "batch"
 
     @property

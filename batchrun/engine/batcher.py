@@ -22,11 +22,11 @@ from batchrun.core.errors import InvalidValue, Timeout
 from batchrun.core.job import Batch
 from batchrun.engine.attempt import Outcome
 from batchrun.engine.batch_calls import LoopCalls, ThreadCalls
+from batchrun.engine.counting import BudgetUsedUpError, Limits
 from batchrun.engine.failures import asked
 from batchrun.engine.members import Member, SharedCall
-from batchrun.engine.policy import BudgetUsedUpError
-from batchrun.flow.budget import Spending
 from batchrun.flow.retry import CallHistory
+from batchrun.workflows.decisions import StoppedAtRest
 from batchrun.workflows.plan import Step
 from batchrun.workflows.scope import Scope
 
@@ -43,7 +43,7 @@ class BatchPorts:
         on_abandoned: called when a call was given up that cannot be ended.
     """
 
-    limits: Spending | None
+    limits: Limits | None
     clock: Callable[[], float]
     on_abandoned: Callable[[Step], None]
 
@@ -59,6 +59,7 @@ class Batcher:
         ports: what all batchers share.
 
     Attributes:
+        step: the node.
         made_calls: calls made so far.
         called_items: the sum of their sizes.
     """
@@ -66,7 +67,7 @@ class Batcher:
     def __init__(self, step: Step, batch: Batch, call_many: Callable[[Sequence[Scope]], Any], max_calls: int, ports: BatchPorts) -> None:
         self._max_calls = max_calls
         self.made_calls = self.called_items = 0
-        self._step = step
+        self.step = step
         self._batch = batch
         self._call_many = call_many
         self._ports = ports
@@ -90,21 +91,38 @@ class Batcher:
         """Threads of calls that were given up and have still not come back."""
         return self._places.abandoned_count
 
+    @property
+    def members(self) -> list[Member]:
+        """The items that wait, in a call or before one."""
+        groups = [[*self._queue], *self._again, *(call.members for call in self._calls)]
+        return [member for members in groups for member in members if not member.is_done]
+
     async def call(self, scope: Scope) -> Any:
         """The output for one item, of a call that is made for others, too."""
-        member = Member(scope, self._loop)
-        self._queue.append(member)
-        if member.attempt.ends_in_queue:
-            self._loop.call_later(member.attempt.item_ends_at - self._ports.clock(), self._expire, member)
-        self._send()
+        answer: asyncio.Future[None] = self._loop.create_future()
+
+        def tell(_member: Member) -> None:
+            if not answer.done():
+                answer.set_result(None)
+
+        member = Member(scope, self._loop.time(), tell)
+        self.join([member])
         try:
             async with scope.slot.parked():
-                await member.answer
+                await answer
         finally:
-            if not member.answer.done() or member.answer.cancelled():  # the item was stopped
-                member.answer.cancel()
-                self._leave(member)
+            if not member.is_done:  # the item was stopped
+                member.is_done = True
+                self.leave(member)
         return member.taken()
+
+    def join(self, members: Sequence[Member]) -> None:
+        """Items come, and wait for their outputs."""
+        self._queue.extend(members)
+        for member in members:
+            if member.attempt.ends_in_queue:
+                self._loop.call_later(member.attempt.item_ends_at - self._ports.clock(), self._expire, member)
+        self._send()
 
     def send_waiting(self) -> None:
         """Nothing else can run: wait for no more items."""
@@ -121,7 +139,7 @@ class Batcher:
         self._stop_timer()
         await self._places.close()
 
-    def _leave(self, member: Member) -> None:
+    def leave(self, member: Member) -> None:
         """An item has gone without an output. A call goes on for the others, as long as there are any."""
         call = member.call
         if call is None:
@@ -142,7 +160,7 @@ class Batcher:
 
     def _next(self) -> list[Member]:
         while self._again:
-            members = [member for member in self._again.popleft() if not member.answer.done()]
+            members = [member for member in self._again.popleft() if not member.is_done]
             if members:
                 return members
         if len(self._queue) < self._batch.max_items and not self._is_due:
@@ -162,14 +180,16 @@ class Batcher:
 
     def _begin(self, members: list[Member]) -> None:
         limits = self._ports.limits
-        refusal = limits.reserve() if limits is not None else None
+        refusal = limits.spending.reserve() if limits is not None else None
         if refusal is not None:
             for member in members:
                 member.fail(BudgetUsedUpError(refusal))
             return
+        if limits is not None:
+            members[0].scope.expecting = limits.expecting
         self.made_calls += 1
         self.called_items += len(members)
-        now, seconds = self._ports.clock(), self._step.timeout_seconds
+        now, seconds = self._ports.clock(), self.step.timeout_seconds
         call = SharedCall(members, math.inf if seconds is None else now + seconds)
         self._calls.add(call)
         for member in members:
@@ -189,7 +209,7 @@ class Batcher:
         """End what has taken too long: the call, or the wait of some of its items, which goes on for the others."""
         now = self._ports.clock()
         if call.ends_at <= now + _SHORTEST_SECONDS:
-            size, seconds = len(call.members), self._step.timeout_seconds
+            size, seconds = len(call.members), self.step.timeout_seconds
             self._give_up(call, Timeout(f"the call of {size} {_items(size)} ran longer than timeout_seconds: {seconds:g}"))
             return
         for member in call.waiting:
@@ -199,15 +219,15 @@ class Batcher:
 
     def _expire(self, member: Member) -> None:
         now = self._ports.clock()
-        if not member.answer.done() and member.attempt.item_ends_at <= now + _SHORTEST_SECONDS:
+        if not member.is_done and member.attempt.item_ends_at <= now + _SHORTEST_SECONDS:
             member.attempt.returned(now, self._chance)
             member.fail(member.attempt.timeout())
-            self._leave(member)
+            self.leave(member)
 
     def _give_up(self, call: SharedCall, error: BaseException) -> None:
         call.running.give_up(error)
-        if not self._step.call_waits:
-            self._ports.on_abandoned(self._step)
+        if not self.step.call_waits:
+            self._ports.on_abandoned(self.step)
 
     def _outputs(self, count: int, returned: Any) -> list[Any]:
         """What a call has returned, as one output for each item. In the thread of the call: it may run code of users."""
@@ -215,7 +235,7 @@ class Batcher:
             if hasattr(returned, name):
                 returned = getattr(returned, name)()
                 break
-        size, said = f"for {count} {_items(count)}", f"the function of node {self._step.id} returned"
+        size, said = f"for {count} {_items(count)}", f"the function of node {self.step.id} returned"
         if inspect.iscoroutine(returned):
             returned.close()  # it would complain that nobody awaited it
             raise InvalidValue(f"{said} a coroutine {size}: make the function async, and await it there")
@@ -236,7 +256,7 @@ class Batcher:
         else:
             at = self._ports.clock()
             for member, output in zip(call.members, outcome.value, strict=True):
-                if not member.answer.done():
+                if not member.is_done:
                     member.attempt.returned(at, self._chance)
                     member.succeed(output)
         self._send()
@@ -249,9 +269,11 @@ class Batcher:
             return number
 
         action = asked(lambda: self._patient.decide(error, CallHistory(1), chance).action, default="fail")
+        if isinstance(error, BudgetUsedUpError | StoppedAtRest):
+            action = "throttle"  # it was not made
         limits = self._ports.limits
         if action == "throttle" and limits is not None:
-            limits.refund()
+            limits.spending.refund()
         is_shared = len(call.members) > 1 and self._batch.isolate and action in ("retry", "fail")
         suspects: list[Member] = []
         for member in call.waiting:

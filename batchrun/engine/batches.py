@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from batchrun.engine.batcher import Batcher, BatchPorts
-from batchrun.workflows.plan import Plan
+from batchrun.workflows.plan import Plan, Step
 from batchrun.workflows.scope import Scope
 
 
@@ -44,6 +44,10 @@ class Batches:
         self.calls: Mapping[int, Callable[[Scope], Any]] = {
             step.position: self._batchers[step.id].call for step in plan.steps if step.id in self._batchers
         }
+
+    def of(self, step: Step) -> Batcher:
+        """That of a node whose calls are made for several items."""
+        return self._batchers[step.id]
 
     @property
     def sizes(self) -> dict[str, BatchSizes]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from batchrun.core.items import NodeRecord
-from batchrun.engine.attempt import Attempt, SharedAttempt, is_for_us, stoppable
+from batchrun.engine.attempt import Attempt, SharedAttempt, going_on, is_for_us, stoppable
 from batchrun.engine.item_run import ItemRun
 from batchrun.engine.quick import QuickCall
 from batchrun.engine.settling import Settling
+from batchrun.flow.reach import Reach
 from batchrun.workflows.encoding import bounded, encode
 from batchrun.workflows.node import Render
 from batchrun.workflows.plan import Stage, Step
@@ -30,6 +31,9 @@ class Unwatched:
     step: Step | None = None
     began = 0.0
     abandoned = False
+
+
+_LATE = object()  # what a call came to that its deadline has ended
 
 
 class Calls:
@@ -53,6 +57,7 @@ class Calls:
         self._records = policy.recording != "none"
         self._callables = policy.callables()
         self._stretches = [_stretch(stage, self._callables) for stage in policy.plan.stages]
+        self._walks = [_walk(policy.plan.stages[at:], self._callables) for at in range(len(policy.plan.stages))]
         self._epoch = settling.epoch
         stretches, stages = self._stretches, policy.plan.stages
         self.is_quick = len(stretches) == len(self._callables) == 1 and not stages[0].waits and stretches[0][0][5]
@@ -63,14 +68,15 @@ class Calls:
         This loop is the fast path: a million items of three nodes go through it three million times.
         """
         clock, full, keep, epoch = self._clock, self._full, self._records, self._epoch
-        outputs, records = run.outputs, run.records
+        outputs, records, calls = run.outputs, run.records, run.calls
         recorded = written = None
+        ended = clock()
         for step, position, bit, bind, call, is_plain, most in self._stretches[run.stage]:
             if run.done & bit or not (is_plain or self._begins(run, step, lane)):
                 if not run.goes_on:
                     return
                 continue
-            lane.began = began = clock()  # before `step`: the watchdog reads the two the other way round
+            lane.began = began = ended if is_plain else clock()  # before `step`: the watchdog reads the two the other way round
             lane.step = step
             try:
                 recorded = None
@@ -86,16 +92,18 @@ class Calls:
             except BaseException as error:
                 if lane.abandoned or not self._settling.settle_failure(run, step, error, began, recorded):
                     return
+                ended = clock()
                 continue
             if lane.abandoned:
                 return
             outputs[position] = value
             run.done |= bit
             usage, is_hit = (None, False) if is_plain else self._settling.leave(run, step, value, run)
+            ended = clock()
             if keep:
-                attempts = (1 if run.calls is None else run.attempt_of(position)) - is_hit
-                at, duration = int((began + epoch) * 1e6), (clock() - began) * 1e3
-                records.append((position, "completed", attempts, at, duration, recorded, written, None, run.call_key, usage, is_hit))
+                attempts = 1 if calls is None else run.attempt_of(position)
+                at, duration, call_key = int((began + epoch) * 1e6), (ended - began) * 1e3, None if is_plain else run.call_key
+                records.append((position, "completed", attempts - is_hit, at, duration, recorded, written, None, call_key, usage, is_hit))
 
     def call_quickly(self, data: dict[str, Any]) -> QuickCall:
         """Call the function of such a plan, in a lane thread, without a run."""
@@ -123,10 +131,79 @@ class Calls:
         if call.error is not None:
             self._settling.settle_failure(run, self.policy.plan.steps[0], call.error, call.began, call.recorded)
 
-    async def call_waiting(self, run: ItemRun, step: Step, scope: Scope) -> None:
-        """Call a node that waits, on the event loop, with a deadline."""
+    def walks(self, stage: int) -> bool:
+        """Whether `walk` is the way to run a stage."""
+        return bool(self._walks[stage])
+
+    async def walk(self, run: ItemRun, reach: Reach) -> None:  # noqa: C901 - as above
+        """Run plain nodes that wait, each the only one of its stage, one after another on the event loop, as a lane does a stretch.
+
+        A call gets what it takes to end it at its deadline when it waits for the first time, and most of what is async need not wait.
+        """
+        clock, full, keep, epoch = self._clock, self._full, self._records, self._epoch
+        outputs, records = run.outputs, run.records
+        for stage, (step, position, bit, bind, call, _, most) in enumerate(self._walks[run.stage], run.stage):
+            run.stage = stage
+            if run.done & bit:
+                continue
+            recorded = written = None
+            began = clock()
+            try:
+                run.inputs = inputs = bind(run)
+                if full:
+                    recorded = encode(inputs)
+                making = call(run)
+                try:
+                    awaited = making.send(None)
+                except StopIteration as end:
+                    value = end.value
+                else:
+                    left_seconds = self._deadlines.attempt_seconds(run, step, clock() - began)
+                    value = await self._rest(making, awaited, left_seconds, reach)
+                if full and value is not _LATE:
+                    written = bounded(encode(value), most)
+            except BaseException as error:  # as in `call_waiting`
+                if is_for_us(error):
+                    raise
+                if not self._settling.settle_failure(run, step, error, began, recorded):
+                    return
+                continue
+            if value is _LATE:
+                if not self._settling.settle_failure(run, step, self._deadlines.timeout(run, step, began), began, recorded):
+                    return
+                continue
+            outputs[position] = value
+            run.done |= bit
+            if keep:
+                attempts = 1 if run.calls is None and not run.earlier else run.attempt_of(position)
+                at, duration = int((began + epoch) * 1e6), (clock() - began) * 1e3
+                records.append((position, "completed", attempts, at, duration, recorded, written, None, None, None, False))
+
+    async def _rest(self, making: Coroutine[Any, Any, Any], awaited: Any, left_seconds: float | None, reach: Reach) -> Any:
+        """Go on with a call that waits, up to its deadline."""
+        if left_seconds is not None:
+            reach.arm(left_seconds)
+        try:
+            value = await going_on(making, awaited, lambda: self.is_over or reach.is_used)
+        except BaseException as error:
+            if reach.has_ended(error):
+                return _LATE
+            raise
+        reach.has_ended()
+        return value
+
+    async def call_waiting(self, run: ItemRun, step: Step, scope: Scope, reach: Reach | None = None) -> None:
+        """Call a node that waits, on the event loop, with a deadline; `reach` is that of the task, null: it has none."""
+        if step.batch is not None:
+            await self._call_waiting(run, step, scope, SharedAttempt(run, step, self._deadlines))
+        elif reach is not None:
+            await self._call_waiting(run, step, scope, Attempt(run, step, self._deadlines, reach))
+        else:
+            with Reach() as own:
+                await self._call_waiting(run, step, scope, Attempt(run, step, self._deadlines, own))
+
+    async def _call_waiting(self, run: ItemRun, step: Step, scope: Scope, attempt: Attempt) -> None:
         recorded = context = None
-        attempt = (Attempt if step.batch is None else SharedAttempt)(run, step, self._deadlines)
         try:
             scope.inputs = step.inputs(scope)
             if self._full:
@@ -139,15 +216,13 @@ class Calls:
             if step.queues:
                 scope.sending, scope.queued, scope.is_late = attempt.sending, attempt.queued, attempt.is_late
                 scope.resting = self.policy.ports.resting
-            with attempt.cancel_scope:
-                call = self._callables[step.position](scope)
-                value = await stoppable(call, lambda: self.is_over or attempt.cancel_scope.cancel_called)
-                written = bounded(encode(value), step.max_output_bytes) if self._full else None
+            value = await self._ended(self._callables[step.position](scope), attempt)
             run.call_key, run.context = scope.call_key, context
-            if attempt.cancel_scope.cancelled_caught:
+            if value is _LATE:
                 late, scope.outage = attempt.timeout(scope.outage), None
                 self._settling.settle_failure(run, step, late, attempt.began, recorded)
             else:
+                written = bounded(encode(value), step.max_output_bytes) if self._full else None
                 self._settling.settle(run, step, value, scope, (attempt.began, attempt.ended or self._clock()), (recorded, written))
         except BaseException as error:  # also what Rust extensions raise when they panic
             if is_for_us(error):
@@ -163,6 +238,19 @@ class Calls:
             if step.queues:
                 del scope.sending, scope.queued, scope.is_late, scope.resting
 
+    async def _ended(self, call: Coroutine[Any, Any, Any], attempt: Attempt) -> Any:
+        """What a call came to, up to its deadline."""
+        reach = attempt.reach
+        try:
+            value = await stoppable(call, lambda: self.is_over or attempt.is_late())
+        except BaseException as error:
+            if reach is not None and reach.has_ended(error):
+                return _LATE
+            raise
+        if reach is not None:
+            reach.has_ended()
+        return value
+
     def _begins(self, run: ItemRun, step: Step, lane: Watched) -> bool:
         lane.began = self._clock()  # a condition can hang, too
         lane.step = step
@@ -173,6 +261,21 @@ class Calls:
         if step.has_parts:
             run.parts = self.policy.parts_of(run, step).begin(run.slot)
         return True
+
+
+def _walk(
+    stages: Sequence[Stage], callables: list[Callable[[Scope], Any]]
+) -> list[tuple[Step, int, int, Render, Callable[[Scope], Any], bool, int]]:
+    """What `walk` needs of each node that it can run from here on."""
+    walked = []
+    for stage in stages:
+        entry, *others = _stretch(stage, callables)
+        step, is_plain = entry[0], entry[5]
+        is_own = step.call_waits and step.batch is None and not (step.is_deduped or step.queues or step.asks_person)
+        if others or not (stage.waits and is_plain and is_own and step.turn is None):
+            break
+        walked.append(entry)
+    return walked
 
 
 def _stretch(

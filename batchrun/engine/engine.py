@@ -11,16 +11,16 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-import anyio
-
 from batchrun.core.executions import Stop
 from batchrun.core.items import Item, ItemResult, RestoredItem
 from batchrun.core.protocols import NodeJournal, Slot
+from batchrun.engine.batch_runs import BatchRuns
 from batchrun.engine.batcher import BatchPorts
 from batchrun.engine.batches import Batches, largest_batch
 from batchrun.engine.calls import Calls, Unwatched
 from batchrun.engine.context import CallPorts
 from batchrun.engine.deadlines import Deadlines
+from batchrun.engine.driving import Driver
 from batchrun.engine.hints import ProcessHint
 from batchrun.engine.item_run import Finished, ItemRun
 from batchrun.engine.keeping import Keeper
@@ -36,8 +36,8 @@ from batchrun.engine.settling import Settling
 from batchrun.engine.sharing import SharingPorts
 from batchrun.engine.stopping import Stopping
 from batchrun.engine.threads import Threads
-from batchrun.engine.together import together
-from batchrun.workflows.plan import Plan, Stage, Step
+from batchrun.flow.reach import Reach
+from batchrun.workflows.plan import Plan, Step
 
 __all__ = ["Engine", "EngineSettings"]
 
@@ -60,10 +60,10 @@ class Engine:
         self._restorer = Restorer(plan, settings.stale, settings.recording, self._names)
         self._on_stop = on_stop
         self._most_abandoned = max(8, settings.run.parallelism)
-        self._bits = [sum(step.bit for step in stage.steps) for stage in plan.stages]
         self._stack = AsyncExitStack()
         self._lanes: LanePool | None = None
-        self._stopping = Stopping()
+        self._batch_runs: BatchRuns | None = None
+        self._stopping = Stopping(settings.on_stopping)
         self.names: Sequence[int] = []
         self._parallelism = settings.run.parallelism
         self._parts: PartEngines[Engine] = PartEngines(self._part_engine, settings.journal, self._catch_up)
@@ -73,7 +73,6 @@ class Engine:
             for lifespan in self.plan.lifespans:
                 await stack.enter_async_context(lifespan())
             self._stack = stack.pop_all()
-        self._clock_offset = asyncio.get_running_loop().time() - self._clock()
         self._threads = Threads(self._stop_if_stuck)
         policy = self._policy(keeper := self._keeper())
         ports = BatchPorts(limits=policy.limits, clock=self._clock, on_abandoned=self._stop_if_stuck)
@@ -84,6 +83,10 @@ class Engine:
         hint, slots = ProcessHint(self._settings.on_note), self._settings.lane_slots
         self._lanes = LanePool(self._settings.run.parallelism, self._work.hooks, hint, slots)
         self._open = OpenItems(self.plan, self._lanes, keeper)
+        most_together = self._settings.run.max_parallel_nodes
+        self._driver = Driver(self._calls, self._settling, self._lanes, self._open, self._stopping, most_together)
+        if self.plan.is_one_batch:
+            self._batch_runs = BatchRuns(self.batches.of(self.plan.steps[0]), self._settling, self._open, self._run_of)
         self._keep = keeper.keep if keeper is not None else lambda _runs: None
         self.names = self._names.positions(self.plan)
         return self
@@ -125,43 +128,33 @@ class Engine:
         return largest_batch(self.plan)
 
     def submit(self, items: Sequence[Item], on_finished: Callable[[Finished], None]) -> None:
-        """Run items of a plan that is one stretch, in chunks. `on_finished` is called on the event loop."""
-        self._work.on_finished = on_finished
-        count, is_new = len(self.plan.steps), self._settings.restored is None
-        self.lanes.submit([ItemRun(item, count) if is_new else self._run_of(item) for item in items])
+        """Run items of a plan that is one stretch or one batch, in chunks. `on_finished` is called on the event loop."""
+        if self._batch_runs is not None:
+            self._batch_runs.on_finished = on_finished
+            self._batch_runs.submit(items)
+        else:
+            self._work.on_finished = on_finished
+            self.lanes.submit(items if self._settings.restored is None else list(map(self._run_of, items)))
 
     def withdraw(self) -> list[Item]:
         """Take back submitted items that have not started."""
-        return [run.source for run in self.lanes.withdraw()]
+        return [queued.source if isinstance(queued, ItemRun) else queued for queued in self.lanes.withdraw()]
 
-    async def run(self, item: Item, slot: Slot) -> ItemResult:
-        """Run one item to its end."""
-        return await self.finish(self._run_of(item), slot)
+    async def run(self, item: Item, slot: Slot, reach: Reach | None = None) -> ItemResult:
+        """Run one item to its end; calls need no scopes of their own where the task has a `reach`."""
+        return await self.finish(self._run_of(item), slot, reach)
 
-    async def finish(self, run: ItemRun, slot: Slot) -> ItemResult:
+    async def finish(self, run: ItemRun, slot: Slot, reach: Reach | None = None) -> ItemResult:
         """Run an item from where it is to its end; it gives `slot` back while it waits."""
         try:
-            return self._settling.result(await self.drive(run, slot))
+            return self._settling.result(await self.drive(run, slot, reach))
         except asyncio.CancelledError:
             # The grace period is over. What the item has done so far still becomes its row; a lane may still be at it.
             return self._cancelled(run.left())
 
-    async def drive(self, run: ItemRun, slot: Slot) -> ItemRun:
+    async def drive(self, run: ItemRun, slot: Slot, reach: Reach | None = None) -> ItemRun:
         """The same, without a result. Returns what has come to the end in place of `run`."""
-        if not run.has_begun:
-            run.started = self._clock()
-        self._open.add(run)
-        run.slot = slot
-        try:
-            while True:
-                if run.wait_seconds is not None and not await self._waited(run, slot):
-                    run.status, run.error = "cancelled", None
-                    return run
-                run = await self._advance(run)
-                if run.wait_seconds is None or run.status is not None:
-                    return run
-        finally:
-            self._open.remove(run)
+        return await self._driver.drive(run, slot, reach)
 
     def run_here(self, run: ItemRun) -> None:
         """Run an item of a plan that is one stretch, in this lane thread, to its end or until it must wait."""
@@ -193,7 +186,7 @@ class Engine:
         self._parts.each(lambda engine: engine.send_waiting(is_end=is_end))
 
     def stop_waiting(self) -> None:
-        """Let items that wait for another attempt end as cancelled."""
+        """Let items end as cancelled that wait for another attempt, or for their turn at a service."""
         self._work.is_stopping = True
         self._stopping.set()
         self._parts.each(Engine.stop_waiting)
@@ -203,6 +196,8 @@ class Engine:
         self.stop_waiting()
         self._calls.is_over = True
         self.lanes.abandon_all()
+        if self._batch_runs is not None:
+            self._batch_runs.abandon_all()
         self._parts.each(Engine.abandon_all)
 
     def _part_engine(self, plan: Plan, step: Step, journal: NodeJournal | None) -> Engine:
@@ -246,45 +241,8 @@ class Engine:
         self._parts.on_loop(self._on_stop, cause)
 
     def _run_of(self, item: Item) -> ItemRun:
-        restored = self._settings.restored(item.ordinal) if self._settings.restored is not None else None
+        restored = self._settings.restored and self._settings.restored(item.ordinal)
         return ItemRun(item, len(self.plan.steps)) if restored is None else self._restorer.run_of(item, restored)
-
-    async def _waited(self, run: ItemRun, slot: Slot) -> bool:
-        seconds, run.wait_seconds = run.wait_seconds or 0.0, None
-        since = anyio.current_time() if run.waits_since is None else run.waits_since + self._clock_offset
-        with self._open.backing_off(run):
-            async with slot.parked():
-                with anyio.CancelScope(deadline=since + seconds):
-                    await self._stopping.wait()
-        return not self._stopping.is_set()
-
-    async def _advance(self, run: ItemRun) -> ItemRun:
-        """Run stages until the item ends or must wait."""
-        stages = self.plan.stages
-        while run.stage < len(stages):
-            stage, bits = stages[run.stage], self._bits[run.stage]
-            if run.done & bits == bits:
-                pass  # an earlier run has done it
-            elif stage.waits:
-                await self._wait_stage(run, stage)
-            else:
-                run = await self.lanes.run(run)
-            if run.wait_seconds is not None or run.status is not None:
-                break
-            run.stage += 1
-        return run
-
-    async def _wait_stage(self, run: ItemRun, stage: Stage) -> None:
-        calls = self._calls
-        ready = [
-            step for step in stage.steps if not run.done & step.bit and not (step.conditional and self._settling.is_skipped(run, step))
-        ]
-        if run.wait_seconds is not None or run.status is not None:
-            return
-        if len(ready) == 1:
-            await calls.call_waiting(run, ready[0], run)
-        elif ready:
-            await together(calls.call_waiting, run, ready, self._settings.run.max_parallel_nodes)
 
     def _abandoned(self, successor: ItemRun, step: Step) -> None:
         self._stop_if_stuck(step)

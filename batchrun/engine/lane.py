@@ -1,18 +1,29 @@
-"""One lane thread and the items queued for it."""
+"""One lane thread, and the items that lanes take."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from queue import SimpleQueue
 from threading import Thread
-from typing import Protocol
+from time import thread_time
+from typing import Protocol, TypeAlias, TypeVar
 
-from batchrun.engine.item_run import ItemRun
+from batchrun.core.items import Item, ItemResult
+from batchrun.engine.item_run import Finished, ItemRun
 from batchrun.engine.part_run import PartRun
 from batchrun.workflows.plan import Step
+
+Queued: TypeAlias = Item | ItemRun
+"""What waits for a lane. An item that has not begun has no run yet: made in the thread that uses it up, a run costs half."""
+
+Each = TypeVar("Each")
+
+_status = itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,16 +31,18 @@ class LaneHooks:
     """What the pool calls.
 
     Attributes:
-        work: runs an item's stretch; in the lane thread.
-        finished: takes items submitted in chunks, done; on the event loop.
+        begin: makes the run of an item; in the lane thread.
+        work: runs an item's stretch, there, too. Returns the result of an item that was submitted in a chunk and has ended, else null.
+        finished: takes what came out of chunks; on the event loop.
         is_late: whether the call of an item, begun then, is past its deadline.
         given_up: told of an item that nobody waits for any more, and of the node whose call its lane is in.
         abandoned: settles an item whose call was abandoned and gives back what goes on in its place.
         clock: seconds; never goes back.
     """
 
-    work: Callable[[ItemRun, Lane], None]
-    finished: Callable[[list[ItemRun]], None]
+    begin: Callable[[Item], ItemRun]
+    work: Callable[[ItemRun, Lane], ItemResult | None]
+    finished: Callable[[Finished], None]
     is_late: Callable[[ItemRun, Step | None, float], bool]
     abandoned: Callable[[ItemRun, Step | None, float], ItemRun]
     clock: Callable[[], float]
@@ -43,8 +56,52 @@ class LaneSlots(Protocol):
         """A slot for one more lane, which takes one number."""
 
 
+class LaneQueue:
+    """The items that wait for lanes: put in on the event loop, taken by lanes one by one. Each operation is a single atomic one.
+
+    The event loop never looks at an item of a chunk: for another core, each look costs as much as a tenth of all work there is
+    for an item.
+
+    Attributes:
+        returning: items that have begun: they go first.
+        fresh: chunks of others, each of which all lanes use up together.
+        chunk: so many items that have ended are handed over at a time.
+    """
+
+    __slots__ = ("chunk", "fresh", "returning")
+
+    def __init__(self) -> None:
+        self.returning: deque[ItemRun] = deque()
+        self.fresh: deque[Iterator[Queued]] = deque()
+        self.chunk = 1
+
+    def __bool__(self) -> bool:
+        return bool(self.returning or self.fresh)
+
+    def after(self, used: Iterator[Queued]) -> Iterator[Queued] | None:
+        """The chunk that comes after one which is used up; null: there is none."""
+        with suppress(ValueError):  # another lane was faster
+            self.fresh.remove(used)
+        with suppress(IndexError):
+            return self.fresh[0]
+        return None
+
+    def withdraw(self) -> list[Queued]:
+        """Take all out that have not begun."""
+        return [queued for chunk in drained(self.fresh) for queued in chunk]
+
+
+def drained(queue: deque[Each]) -> list[Each]:
+    """Take all out of a queue that other threads use, too."""
+    taken: list[Each] = []
+    with suppress(IndexError):
+        while True:
+            taken.append(queue.popleft())
+    return taken
+
+
 class Lane:
-    """One thread and the items queued for it.
+    """One thread that takes items from a queue.
 
     Its deques and lists are shared with the event loop thread: every operation on them is a single atomic one.
     """
@@ -52,61 +109,56 @@ class Lane:
     __slots__ = (
         "_hooks",
         "_notify",
+        "_queue",
         "_slot",
         "_wake",
         "abandoned",
         "began",
-        "chunk",
+        "busy_ratio",
         "chunk_began",
+        "chunks",
         "current",
         "finished",
-        "held",
-        "inbox",
-        "is_stuck",
+        "is_surplus",
+        "is_waiting",
+        "item_seconds",
+        "left",
         "step",
         "thread",
     )
 
-    def __init__(self, number: int, hooks: LaneHooks, notify: Callable[[Lane], None], slot: memoryview | None = None) -> None:
+    def __init__(self, name: str, queue: LaneQueue, hooks: LaneHooks, notify: Callable[[Lane], None], slot: memoryview | None) -> None:
+        self._queue = queue
         self._hooks = hooks
         self._notify = notify
         self._slot = slot  # takes the ordinal of each item that is begun
         self._wake: SimpleQueue[bool] = SimpleQueue()
-        self.held = 0  # items given and not yet taken back or collected; only the event loop counts
-        self.inbox: deque[ItemRun] = deque()
-        self.finished: deque[ItemRun] = deque()
+        self.finished: deque[ItemResult] = deque()  # of the chunk that is being worked on
+        self.left: deque[ItemRun] = deque()  # items that ended otherwise
+        self.chunks: deque[Finished] = deque()  # to be collected
         self.current: list[ItemRun] = []  # the item being run; whoever pops it, thread or event loop, owns it
         self.step: Step | None = None
         self.began = math.inf  # when the current call began
-        self.chunk = 1
-        self.chunk_began = 0.0
+        self.chunk_began = math.inf
+        self.item_seconds = 0.0  # of the last chunk
+        self.busy_ratio = 0.0  # how much of them the processor was at it
         self.abandoned = False
-        self.is_stuck = False  # its call is a long one: nothing is queued behind it
-        self.thread = Thread(target=self._main, name=f"batchrun-lane-{number}", daemon=True)
+        self.is_surplus = False  # takes no more items
+        self.is_waiting = False
+        self.thread = Thread(target=self._main, name=name, daemon=True)
         self.thread.start()
 
     @property
     def is_idle(self) -> bool:
-        """Whether the thread has nothing to do."""
-        return not self.held
+        """Whether the thread has nothing to do, and nothing is left to collect."""
+        return self.is_waiting and not (self.chunks or self.finished or self.left)
 
-    def give(self, runs: list[ItemRun]) -> None:
-        """Queue items. Called on the event loop, as are the next two."""
-        self.held += len(runs)
-        self.inbox.extend(runs)
-        self._wake.put(True)
-
-    def take_back(self) -> list[ItemRun]:
-        """Take the items out that the thread has not begun."""
-        return self._taken(self.inbox)
-
-    def withdraw(self, run: ItemRun) -> bool:
-        """Take one of these items out. Returns whether it was there."""
-        try:
-            self.inbox.remove(run)
-        except ValueError:
+    def wake(self) -> bool:
+        """Have the thread look whether there is work. Called on the event loop, as are the next two. Returns whether it waited."""
+        if not self.is_waiting:
             return False
-        self.held -= 1
+        self.is_waiting = False
+        self._wake.put(True)
         return True
 
     def leave(self, run: ItemRun) -> bool:
@@ -117,52 +169,84 @@ class Lane:
             return False
         return True
 
-    def collect(self) -> list[ItemRun]:
-        """Take the items out that are done."""
-        finished = self.finished  # to which the thread may add meanwhile
-        taken = [finished.popleft() for _ in range(len(finished))]
-        self.held -= len(taken)
-        return taken
-
-    def _taken(self, queue: deque[ItemRun]) -> list[ItemRun]:
-        taken: list[ItemRun] = []
-        try:
-            while True:
-                taken.append(queue.popleft())
-        except IndexError:
-            self.held -= len(taken)
-            return taken
+    def collect(self, *, everything: bool) -> list[Finished]:
+        """Take the chunks out that are done; and what there is of the next one, too, if that is long under way or the last one."""
+        chunks = drained(self.chunks)
+        if everything and (self.finished or self.left):
+            chunks.append(self._chunk())
+        return chunks
 
     def close(self) -> None:
         """End the thread once it is idle."""
         self._wake.put(False)
 
-    def _main(self) -> None:
-        inbox, finished = self.inbox, self.finished
-        work, clock, slot = self._hooks.work, self._hooks.clock, self._slot
+    def _main(self) -> None:  # noqa: C901 - a call for a branch would cost more than the branch
+        queue, returning, finished, left = self._queue, self._queue.returning, self.finished, self.left
+        begin, work, clock, slot = self._hooks.begin, self._hooks.work, self._hooks.clock, self._slot
+        fresh: Iterator[Queued] = iter(())
+        count, before = 0, thread_time()
+        self.chunk_began = clock()
         while True:
-            try:
-                run = inbox.popleft()
-            except IndexError:
-                if finished:
-                    self._notify(self)
-                if not self._wake.get():
+            queued: Queued | None = None
+            if not self.is_surplus:
+                try:
+                    queued = returning.popleft() if returning else next(fresh, None)
+                except IndexError:  # another lane was faster
+                    continue
+                if queued is None:
+                    fresh = queue.after(fresh) or iter(())
+                    if queue:
+                        continue
+            if queued is None:
+                before, count = self._hand_over(count, before), 0
+                if not self._rest():
                     return
-                continue
-            if not finished:
                 self.chunk_began = clock()
+                continue
             self.began = math.inf  # else the item would look as old as the last call of this lane until its own begins
+            run = queued if isinstance(queued, ItemRun) else begin(queued)
             self.current = current = [run]
             if slot is not None:
                 slot[0] = _whole(run).source.ordinal if run.path else run.source.ordinal
-            work(run, self)
+            result = work(run, self)
             try:
                 current.pop()
             except IndexError:
                 return  # the deadline passed while the call ran: the item is no longer ours
-            finished.append(run)
-            if len(finished) >= self.chunk:
-                self._notify(self)
+            if result is None:
+                left.append(run)
+            else:
+                finished.append(result)
+            count += 1
+            if count >= queue.chunk:
+                before, count = self._hand_over(count, before), 0
+
+    def _hand_over(self, count: int, before: float) -> float:
+        """Have the event loop collect what is finished: so many items, less those that it has taken already.
+
+        Returns:
+            the processor time of this thread, which `before` is at the begin of the chunk.
+        """
+        if not count:
+            return before
+        now, processor = self._hooks.clock(), thread_time()
+        seconds, self.chunk_began = now - self.chunk_began, now
+        self.item_seconds, self.busy_ratio = seconds / count, (processor - before) / max(seconds, 1e-9)
+        self.chunks.append(self._chunk())
+        self._notify(self)
+        return processor
+
+    def _chunk(self) -> Finished:
+        results = drained(self.finished)
+        statuses = Counter(map(_status, results)) if results else {}
+        return Finished(results, statuses, drained(self.left))
+
+    def _rest(self) -> bool:
+        """Wait until there may be work. Returns whether the thread goes on."""
+        self.is_waiting = True
+        goes_on = (bool(self._queue) and not self.is_surplus) or self._wake.get()
+        self.is_waiting = False
+        return goes_on
 
 
 def _whole(run: ItemRun) -> ItemRun:

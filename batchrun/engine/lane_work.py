@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
+from batchrun.core.items import ItemResult
 from batchrun.engine.calls import Calls
 from batchrun.engine.deadlines import Deadlines
 from batchrun.engine.item_run import Finished, ItemRun
@@ -37,6 +40,7 @@ class LaneWork:
     def hooks(self) -> LaneHooks:
         """What lanes call."""
         return LaneHooks(
+            begin=partial(ItemRun, node_count=len(self._settling.policy.plan.steps)),
             work=self._work,
             finished=self._chunk_finished,
             is_late=self._is_late,
@@ -45,7 +49,7 @@ class LaneWork:
             given_up=self._on_abandoned,
         )
 
-    def _work(self, run: ItemRun, lane: Lane) -> None:
+    def _work(self, run: ItemRun, lane: Lane) -> ItemResult | None:
         """In a lane thread: run the item's stretch, and finish it when that was all."""
         is_new = run.started < 0
         if self.is_stopping and (self._calls.is_over or is_new):
@@ -58,12 +62,17 @@ class LaneWork:
         else:
             self._settling.settle_queued(run)
         if run.waiter is None and run.wait_seconds is None and not lane.abandoned:
-            run.result = self._settling.result(run)
+            return self._settling.result(run)
+        return None
 
-    def _chunk_finished(self, runs: Sequence[ItemRun]) -> None:
-        results = [run.result or self._settling.result(run) for run in runs if run.wait_seconds is None]
-        waiting = [run for run in runs if run.wait_seconds is not None] if len(results) < len(runs) else []
-        self.on_finished(Finished(results, waiting))
+    def _chunk_finished(self, chunk: Finished) -> None:
+        """Items without a result either wait, or their lane was abandoned when they had just ended."""
+        if chunk.waiting:
+            ended = [self._settling.result(run) for run in chunk.waiting if run.wait_seconds is None]
+            waiting = [run for run in chunk.waiting if run.wait_seconds is not None]
+            statuses = Counter(chunk.statuses) + Counter(result.status for result in ended)
+            chunk = Finished(chunk.results + ended, statuses, waiting)
+        self.on_finished(chunk)
 
     def _is_late(self, run: ItemRun, step: Step | None, began: float) -> bool:
         return self._calls.is_over or self._deadlines.is_late(run, step, began)

@@ -1,30 +1,33 @@
 """Lane threads: where functions run that do not wait.
 
 A plain function may block or hang, so none runs on the event loop. Handing items over one by one would cost more than
-most functions do, so a lane takes a chunk of about 5 ms of work at a time. Lanes are added while work is queued and
-the processor is not busy, that is, while calls block. A call that runs past its deadline cannot be stopped: its lane
-is abandoned, its item fails, and what was queued behind it moves to other lanes.
+most functions do, so lanes take them from a common queue and hand over what has ended in chunks of about 5 ms of work.
+Lanes are added while work is queued and the processor is not busy, that is, while calls block. A call that runs past its
+deadline cannot be stopped: its lane is abandoned, and its item fails.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
+from contextlib import suppress
 from threading import Thread
 
 from batchrun.engine.hints import ProcessHint
-from batchrun.engine.item_run import ItemRun
-from batchrun.engine.lane import Lane, LaneHooks, LaneSlots
+from batchrun.engine.item_run import Finished, ItemRun
+from batchrun.engine.lane import Lane, LaneHooks, LaneQueue, LaneSlots, Queued
 from batchrun.workflows.plan import Step
 
 _CHUNK_SECONDS = 0.005
-_LARGEST_CHUNK = 256
+_LARGEST_CHUNK = 512
 _TICK_SECONDS = 0.01
 _STUCK_SECONDS = 0.02
+_HUNG_SECONDS = 0.2
 _BUSY_PROCESSOR_RATIO = 0.8
 _BLOCKING_SECONDS = 0.0002
+_LATE_SECONDS = 0.001
+_WAITING_RATIO = 0.05
 
 
 class LanePool:
@@ -37,11 +40,10 @@ class LanePool:
         self._slots = slots
         self._loop = asyncio.get_running_loop()
         self._lanes: list[Lane] = []
-        self._pending: deque[ItemRun] = deque()  # items that have not begun
-        self._returning: deque[ItemRun] = deque()  # items that have: they go first
-        self._chunk = 1
+        self._queue = LaneQueue()
         self._item_seconds = _CHUNK_SECONDS
         self._ticking: asyncio.TimerHandle | None = None
+        self._late_seconds = 0.0  # how late ticks come, on average
         self._measured = (0.0, 0.0)
         self._started = 0
         self._abandoned: list[Thread] = []
@@ -55,7 +57,7 @@ class LanePool:
     @property
     def is_busy(self) -> bool:
         """Whether anything is queued or at work; abandoned calls do not count."""
-        return bool(self._pending or self._returning or any(not lane.is_idle for lane in self._lanes))
+        return bool(self._queue) or any(not lane.is_idle for lane in self._lanes)
 
     @property
     def current(self) -> list[ItemRun]:
@@ -66,43 +68,48 @@ class LanePool:
         """Allow more or fewer lanes. Of those that are too many, each ends after the call that it is in."""
         self._max_lanes = max_lanes
         self._lanes.sort(key=lambda lane: lane.is_idle)  # those at work stay, so that never more work than before
-        for lane in self._lanes[max_lanes:]:
-            self._put_back(lane.take_back())
+        for position, lane in enumerate(self._lanes):
+            lane.is_surplus = position >= max_lanes
         self._dismiss()
-        if self._pending or self._returning:
-            self._start()
+        if self._queue:
+            self._start(max_lanes)
 
-    def submit(self, runs: Iterable[ItemRun]) -> None:
+    def submit(self, items: Sequence[Queued]) -> None:
         """Queue items that have not begun; `hooks.finished` gets them when they are done."""
-        self._pending.extend(runs)
-        self._start()
+        if items:
+            self._queue.fresh.append(iter(items))
+            self._start(-(-len(items) // self._queue.chunk))
 
-    def _start(self) -> None:
-        self._assign()
+    def _start(self, count: int) -> None:
+        """Wake so many lanes, or as many as there are."""
+        for lane in self._lanes[: self._max_lanes]:
+            count -= lane.wake()
+            if count <= 0:
+                break
+        if not self._lanes:
+            self._add_lanes(1)
         if self._ticking is None:
             self._measured = (time.monotonic(), time.process_time())
-            self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
+            self._tick_later()
+
+    def _tick_later(self) -> None:
+        self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick, self._loop.time() + _TICK_SECONDS)
 
     async def run(self, run: ItemRun) -> ItemRun:
         """Queue one item and wait until it is done. Returns what goes on in its place: the item itself unless it was abandoned."""
         waiter: asyncio.Future[ItemRun] = self._loop.create_future()
         run.waiter = waiter
-        self._returning.append(run)
-        self._start()
+        self._queue.returning.append(run)
+        self._start(1)
         try:
             return await waiter
         except asyncio.CancelledError:
             self._give_up(run)
             raise
 
-    def withdraw(self) -> list[ItemRun]:
+    def withdraw(self) -> list[Queued]:
         """Take back the items that have not begun."""
-        for lane in self._lanes:
-            self._put_back(lane.take_back())
-        taken = list(self._pending)
-        self._pending.clear()
-        self._assign()
-        return taken
+        return self._queue.withdraw()
 
     def abandon_all(self) -> None:
         """Take every item away from its lane, as if it were past its deadline."""
@@ -116,36 +123,11 @@ class LanePool:
         for lane in self._lanes:
             lane.close()
 
-    def _assign(self) -> None:
-        chunk = self._chunk
-        for lane in self._lanes[: self._max_lanes]:
-            if not (self._pending or self._returning):
-                return
-            if lane.is_stuck:
-                continue
-            # Short work is queued ahead, so that the lane never runs dry; long work only goes to lanes that are free.
-            room = chunk - len(lane.inbox) if chunk > 1 else lane.is_idle
-            if room * 2 > chunk:
-                lane.chunk = chunk
-                lane.give(self._next(room))
-        if not self._lanes and (self._pending or self._returning):
-            self._add_lanes(1)
-
-    def _next(self, count: int) -> list[ItemRun]:
-        pending, returning = self._pending, self._returning
-        runs = [returning.popleft() for _ in range(min(count, len(returning)))]
-        return runs + [pending.popleft() for _ in range(min(count - len(runs), len(pending)))]
-
-    def _put_back(self, runs: list[ItemRun]) -> None:
-        for run in reversed(runs):
-            (self._returning if run.has_begun else self._pending).appendleft(run)
-
     def _add_lanes(self, count: int) -> None:
         for _ in range(min(count, self._max_lanes - len(self._lanes))):
             self._started += 1
             slot = self._slots.take() if self._slots is not None else None
-            self._lanes.append(Lane(self._started, self._hooks, self._notify, slot))
-        self._assign()
+            self._lanes.append(Lane(f"batchrun-lane-{self._started}", self._queue, self._hooks, self._notify, slot))
 
     def _dismiss(self) -> None:
         """End lanes that are too many and have nothing to do."""
@@ -161,47 +143,51 @@ class LanePool:
         except RuntimeError:  # the loop is closed: the execution ended without this lane
             lane.abandoned = True
 
-    def _collect(self, lane: Lane) -> None:
-        runs = lane.collect()
-        if not runs:
-            return
-        lane.is_stuck = lane.is_stuck and bool(lane.current)
-        self._adapt((self._hooks.clock() - lane.chunk_began) / len(runs))
-        self._assign()
-        chunk = [run for run in runs if run.waiter is None]
-        for run in runs if len(chunk) < len(runs) else ():
-            if run.waiter is not None:
-                _tell(run.waiter, run)
-        if chunk:
-            self._hooks.finished(chunk)
+    def _collect(self, lane: Lane, *, everything: bool = False) -> None:
+        for chunk in lane.collect(everything=everything):
+            self._adapt(lane.item_seconds)
+            waiting = [run for run in chunk.waiting if run.waiter is None]
+            for run in chunk.waiting:
+                if run.waiter is not None:
+                    _tell(run)
+            if chunk.results or waiting:
+                self._hooks.finished(chunk._replace(waiting=waiting))
 
     def _adapt(self, item_seconds: float) -> None:
         self._item_seconds += 0.3 * (item_seconds - self._item_seconds)
-        self._chunk = max(1, min(_LARGEST_CHUNK, int(_CHUNK_SECONDS / max(self._item_seconds, 1e-9))))
+        self._queue.chunk = max(1, min(_LARGEST_CHUNK, int(_CHUNK_SECONDS / max(self._item_seconds, 1e-9))))
 
-    def _tick(self) -> None:
+    def _tick(self, due: float) -> None:
+        self._late_seconds += 0.3 * (self._loop.time() - due - self._late_seconds)
         now = self._hooks.clock()
+        ages: list[float] = []
         for lane in list(self._lanes):
             current = lane.current
             runs = current[:]  # the lane may take its item out, or go on to its next call, at any moment
             step, began = lane.step, lane.began
-            lane.is_stuck = bool(runs) and now - began > _STUCK_SECONDS
-            if lane.is_stuck:
-                self._put_back(lane.take_back())
-                if self._hooks.is_late(runs[0], step, began):
-                    self._abandon(lane, current, step, began)
-            if lane.finished:
-                self._collect(lane)
+            ages.append(now - began if runs else 0.0)
+            if ages[-1] > _STUCK_SECONDS and self._hooks.is_late(runs[0], step, began):
+                self._abandon(lane, current, step, began)
+            if now - lane.chunk_began > _STUCK_SECONDS and (count := len(lane.finished) + len(lane.left)):
+                lane.item_seconds = (now - lane.chunk_began) / count
+                self._collect(lane, everything=True)
         self._dismiss()
-        self._assign()
-        self._grow()
-        self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick) if self.is_busy else None
+        if self._queue and not self._lanes:
+            self._add_lanes(1)
+        self._grow(min(ages, default=0.0))
+        if self.is_busy:
+            self._tick_later()
+        else:
+            self._ticking = None
 
-    def _grow(self) -> None:
+    def _grow(self, stuck_seconds: float) -> None:
         """Add lanes while calls block: work is queued, no lane is free, and the processor is not busy.
 
-        Calls that take microseconds do not block, they wait for the interpreter: more lanes would only get in their way,
-        unless all lanes are stuck in longer ones.
+        Calls that take microseconds do not block. They may wait for the interpreter or the processor, and so does the event loop,
+        which comes late then: more lanes would only get in their way. Calls that need next to no processor time wait for something else.
+
+        Args:
+            stuck_seconds: how long all lanes have been in the calls that they are in.
         """
         wall, processor = time.monotonic(), time.process_time()
         seconds = max(wall - self._measured[0], 1e-9)
@@ -209,31 +195,33 @@ class LanePool:
         self._measured = (wall, processor)
         if self._hint is not None and not self._abandoned:
             self._hint.saw(seconds, use, self._item_seconds, [lane.step for lane in self._lanes if lane.step and lane.current])
-        if not (self._pending or self._returning) or any(lane.is_idle for lane in self._lanes[: self._max_lanes]):
+        if not self._queue or any(lane.is_waiting for lane in self._lanes[: self._max_lanes]):
             return
         if use - self.abandoned_count > _BUSY_PROCESSOR_RATIO:  # what an abandoned call burns must not hold up the others
             return
-        if self._item_seconds > _BLOCKING_SECONDS or all(lane.is_stuck for lane in self._lanes):
+        are_busy = not self._abandoned and any(lane.busy_ratio > _WAITING_RATIO for lane in self._lanes)
+        is_late = are_busy and self._late_seconds > _LATE_SECONDS
+        if stuck_seconds > (_HUNG_SECONDS if is_late else _STUCK_SECONDS) or (self._item_seconds > _BLOCKING_SECONDS and not is_late):
             self._add_lanes(max(1, len(self._lanes)))
 
     def _give_up(self, run: ItemRun) -> None:
         """Nobody waits for an item any more: it must not begin, and a lane that is in a call of it is left to itself."""
         while run.successor is not None:
             run = run.successor
-        if run in self._returning:
-            self._returning.remove(run)
+        with suppress(ValueError):
+            self._queue.returning.remove(run)
         for lane in list(self._lanes):
-            if not lane.withdraw(run) and lane.leave(run):
+            if lane.leave(run):
                 self._dispose(lane)
                 if lane.step is not None:
                     self._hooks.given_up(run, lane.step)
-        self._start()
+        if self._queue:
+            self._start(1)
 
     def _dispose(self, lane: Lane) -> None:
         lane.abandoned = True
         self._lanes.remove(lane)
-        self._put_back(lane.take_back())
-        self._collect(lane)
+        self._collect(lane, everything=True)
         self._abandoned.append(lane.thread)
 
     def _abandon(self, lane: Lane, current: list[ItemRun], step: Step | None, began: float) -> None:
@@ -244,16 +232,17 @@ class LanePool:
         self._dispose(lane)
         waiter, run.waiter = run.waiter, None
         successor = self._hooks.abandoned(run, step, began)
+        successor.waiter = waiter
         if successor.goes_on:
-            successor.waiter = waiter
-            self._returning.append(successor)
+            self._queue.returning.append(successor)
+            self._start(1)
         elif waiter is None:
-            self._hooks.finished([successor])
+            self._hooks.finished(Finished([], {}, [successor]))
         else:
-            _tell(waiter, successor)
+            _tell(successor)
 
 
-def _tell(waiter: asyncio.Future[ItemRun], run: ItemRun) -> None:
-    run.waiter = None
-    if not waiter.done():
+def _tell(run: ItemRun) -> None:
+    waiter, run.waiter = run.waiter, None
+    if waiter is not None and not waiter.done():
         waiter.set_result(run)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from batchrun.core.events import Retrying, SentBack, Throttled
 from batchrun.core.executions import Stop
 from batchrun.engine.context import CallContext, CallPorts, Trace
+from batchrun.engine.counting import Limits
 from batchrun.engine.deadlines import Deadlines
 from batchrun.engine.failures import message_of
 from batchrun.engine.item_run import ItemRun
@@ -21,14 +22,9 @@ from batchrun.engine.part_engines import PartEngines
 from batchrun.engine.parts import CallParts
 from batchrun.engine.sharing import SharingPorts, shared
 from batchrun.engine.threads import Threads
-from batchrun.flow.budget import Spending
 from batchrun.flow.retry import Decision
 from batchrun.workflows.plan import Plan, Step
 from batchrun.workflows.scope import Scope
-
-
-class BudgetUsedUpError(Exception):
-    """Raised in place of a call that the budget does not allow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +60,10 @@ class CallPolicy:
     batched: Mapping[int, Callable[[Scope], Any]] = field(default_factory=dict)
 
     @property
-    def limits(self) -> Spending | None:
+    def limits(self) -> Limits | None:
         """What calls are counted against; null when nothing limits them."""
         spending = self.ports.spending
-        return spending if spending is not None and spending.is_limited else None
+        return Limits(spending, self.ports.resting) if spending is not None and spending.is_limited else None
 
     def callables(self) -> list[Callable[[Scope], Any]]:
         """The calls of the nodes, by position."""
@@ -75,11 +71,11 @@ class CallPolicy:
 
     def _callable(self, step: Step) -> Callable[[Scope], Any]:
         """The call of a node: counted before it is made where there are limits, and only made where nobody knows what it gives."""
-        call = self.batched.get(step.position)
+        call, limits = self.batched.get(step.position), self.limits
         if call is None:
             call = partial(self.threads.call, step) if step.waits and not step.call_waits else step.call
             call = call if step.turn is None else _in_turn(call, step.turn)
-            call = call if self.limits is None or step.has_parts or step.asks_person else _counted(call, self.limits)
+            call = call if limits is None or step.has_parts or step.asks_person else limits.counted(call, step)
             call = _checked(call, waits=step.waits) if step.has_parts else call
         is_shared = step.is_deduped or (step.is_cached and self.sharing.cache is not None)
         return shared(step, call, self.sharing) if is_shared else call
@@ -154,13 +150,3 @@ def _checked(call: Callable[[Scope], Any], *, waits: bool) -> Callable[[Scope], 
         return value
 
     return awaited if waits else made
-
-
-def _counted(call: Callable[[Scope], Any], limits: Spending) -> Callable[[Scope], Any]:
-    def counted(scope: Scope) -> Any:
-        refusal = limits.reserve()
-        if refusal is not None:
-            raise BudgetUsedUpError(refusal)
-        return call(scope)
-
-    return counted

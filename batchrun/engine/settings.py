@@ -30,6 +30,7 @@ class EngineSettings(NamedTuple):
         part_names: takes id and type of each node of a part; the record of the n-th has the position -1 - n.
         lane_slots: where lanes mark the items they begin; null: nobody asks.
         is_cancelled: whether somebody has cancelled the execution.
+        on_stopping: called on the event loop when nothing is to be waited for any more, once or more often.
         on_sent_back: is told of each call that failed and will be made again; from any thread. Null: nobody wants to know.
     """
 
@@ -46,4 +47,5 @@ class EngineSettings(NamedTuple):
     part_names: list[tuple[str, str]] | None = None
     lane_slots: LaneSlots | None = None
     is_cancelled: Callable[[], bool] = lambda: False
+    on_stopping: Callable[[], None] = lambda: None
     on_sent_back: Callable[[SentBack], None] | None = None

@@ -15,11 +15,12 @@ from batchrun.core.executions import Stop
 from batchrun.core.items import ItemResult, NodeRecord, NodeStatus, Usage
 from batchrun.core.job import DefaultOnFailure
 from batchrun.engine.attempt import Attempt, SharedError
+from batchrun.engine.counting import BudgetUsedUpError
 from batchrun.engine.failures import error_record, is_abort, message_of
-from batchrun.engine.item_run import ItemRun
+from batchrun.engine.item_run import ItemRun, result_of
 from batchrun.engine.keeping import not_waiting, with_outputs
 from batchrun.engine.part import PartEnded, PartSentBack
-from batchrun.engine.policy import BudgetUsedUpError, CallPolicy
+from batchrun.engine.policy import CallPolicy
 from batchrun.flow.retry import CallHistory, Decision
 from batchrun.workflows.decisions import DecidedElsewhere, NeedsDecision, Rejected, StoppedAtRest
 from batchrun.workflows.encoding import bounded, encode
@@ -89,7 +90,7 @@ class Settling:
         is_throttle = decision.action == "throttle"
         # A call of a batch is given back once, not for each item, and one that has parts was never counted.
         if is_throttle and self._limits is not None and step.batch is None and not step.has_parts:
-            self._limits.refund()
+            self._limits.spending.refund()
         is_retry = decision.action == "retry" and self._deadlines.leaves_time_after(run, decision.wait_seconds)
         if run.status is None and (is_throttle or is_retry):
             run.traces = {**run.traces, step.position: trace}
@@ -178,8 +179,8 @@ class Settling:
     def result(self, run: ItemRun) -> ItemResult:
         """The result of an item that has ended."""
         plan, output = self.policy.plan, None
-        status, error = run.status, run.error
-        if status is None and plan.output_nodes and run.skipped & plan.output_nodes == plan.output_nodes:
+        status, error, skipped = run.status, run.error, run.skipped
+        if status is None and skipped and plan.output_nodes and skipped & plan.output_nodes == plan.output_nodes:
             status = "skipped"
         elif status is None:
             try:
@@ -196,16 +197,19 @@ class Settling:
             run.records = with_outputs(run, plan.steps)
         if status != "failed":
             error = None  # another node may have failed before a rule stopped the execution
-        if not run.has_begun:
+        if run.started < 0:
             return ItemResult(run.source, status, None, None, 0, None, 0.0, ())
-        started, duration = self._times(run.started, self._clock())
-        return ItemResult(run.source, status, output, error, run.attempts, started, duration, run.records)
+        at, duration = int((run.started + self.epoch) * 1e6), (self._clock() - run.started) * 1e3
+        return result_of((run.source, status, output, error, run.attempts, at, duration, run.records))
 
     def _output(self, run: ItemRun) -> Any:
         plan = self.policy.plan
         output = plan.output(run)
         if plan.output_check is None:
-            return bounded(encode(output), plan.max_output_bytes)
+            last = run.records[-1] if self._full and run.records else None
+            # The node that ended last has written it down, and nobody could have changed it since.
+            is_written = last is not None and last[1] == "completed" and last[0] >= 0 and run.outputs[last[0]] is output
+            return bounded(last[6] if last is not None and is_written and last[6] is not None else encode(output), plan.max_output_bytes)
         output = plan.output_check(output)
         if not self._full:  # else it was measured when its node gave it
             bounded(encode(output), plan.max_output_bytes)

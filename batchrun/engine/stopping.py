@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -12,10 +12,15 @@ from batchrun.workflows.decisions import StoppedAtRest
 
 
 class Stopping(asyncio.Event):
-    """Set once nothing is to be waited for any more. Must be made and used on one event loop."""
+    """Set once nothing is to be waited for any more. Must be made and used on one event loop.
 
-    def __init__(self) -> None:
+    Args:
+        on_set: called when it is.
+    """
+
+    def __init__(self, on_set: Callable[[], None] = lambda: None) -> None:
         super().__init__()
+        self._on_set = on_set
         self._at_rest = set[anyio.CancelScope]()
 
     def set(self) -> None:
@@ -23,6 +28,7 @@ class Stopping(asyncio.Event):
         super().set()
         for scope in self._at_rest:
             scope.cancel("the execution stops")
+        self._on_set()
 
     @contextmanager
     def resting(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchrun.core.errors import ExecutionError
 from batchrun.results.flat_values import flat_column
@@ -96,9 +97,25 @@ def _rows(execution_id: str, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatc
 def _with_id(execution_id: str, batch: pa.RecordBatch) -> pa.RecordBatch:
     columns = [pa.repeat(pa.scalar(execution_id), batch.num_rows)]
     for column in batch.columns:
-        plain = flat_column(column) if pa.types.is_time(column.type) or pa.types.is_duration(column.type) else column
+        plain = _without_times(column)
         columns.append(plain.cast(_type(plain.type)))
     return pa.RecordBatch.from_arrays(columns, names=[EXECUTION, *batch.schema.names])
+
+
+def _without_times(column: pa.Array) -> pa.Array:
+    """A column whose times of day are text and whose durations are seconds, in lists and objects as well."""
+    kind = column.type
+    if pa.types.is_time(kind) or pa.types.is_duration(kind):
+        return flat_column(column)
+    if pa.types.is_struct(kind):
+        columns = [_without_times(inner) for inner in column.flatten()]
+        fields = [pa.field(field.name, inner.type) for field, inner in zip(kind, columns, strict=True)]
+        return pa.StructArray.from_arrays(columns, fields=fields, mask=column.is_null()) if fields else column
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        ends = pc.cumulative_sum(pc.fill_null(pc.list_value_length(column), 0).cast(pa.int64()))
+        offsets = pa.concat_arrays([pa.array([0], pa.int64()), ends])
+        return pa.LargeListArray.from_arrays(offsets, _without_times(column.flatten()), mask=column.is_null())
+    return column
 
 
 def _type(kind: pa.DataType) -> pa.DataType:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -97,11 +98,12 @@ class Recovered:
         """How many items are done with this status."""
         return self.done.count(1 + ITEM_STATUSES.index(status))
 
-    def failed(self, where: pl.Expr | None) -> list[int]:
+    def failed(self, where: pl.Expr | None, absent: Mapping[str, pl.DataType] = MappingProxyType({})) -> list[int]:
         """The ordinals of failed items, ascending.
 
         Args:
             where: an expression over the columns of the result that looks at one row at a time; null: all failed items.
+            absent: further columns it may name, which are null for all failed items.
         """
         failed = [ordinal for ordinal, status in enumerate(self.done) if status == _FAILED]
         if where is None:
@@ -115,8 +117,9 @@ class Recovered:
                 ordinals = _ordinals(batch)
                 chosen = (ordinal < count and row_of[ordinal] == place and self.done[ordinal] == _FAILED for ordinal in ordinals)
                 rows = [row for row, is_chosen in enumerate(chosen) if is_chosen]
-                columns = pl.DataFrame(batch.remove_column(batch.num_columns - 1))
-                matches = columns[rows].with_columns(where.alias("status"))["status"]
+                columns = pl.DataFrame(batch.remove_column(batch.num_columns - 1))[rows]
+                columns = columns.with_columns(pl.lit(None, kind).alias(name) for name, kind in absent.items())
+                matches = columns.with_columns(where.alias("status"))["status"]
                 found += [ordinals[row] for row, is_match in zip(rows, matches, strict=True) if is_match]
         return sorted(found)
 

@@ -122,10 +122,13 @@ class Reorder:
 
         The newest ones stay: what is missing between them is about to arrive.
         """
-        fresh = sorted(self._fresh, key=_ordinal)
-        ordinals = list(map(_ordinal, fresh))
-        if len(set(ordinals)) < len(ordinals):
-            fresh, ordinals = self._without_doubles(fresh)
+        fresh = self._fresh
+        ordinals = [result[0][0] for result in fresh]
+        if ordinals != list(range(ordinals[0], ordinals[0] + len(ordinals)) if ordinals else ()):
+            fresh = sorted(fresh, key=_ordinal)
+            ordinals = list(map(_ordinal, fresh))
+            if len(set(ordinals)) < len(ordinals):
+                fresh, ordinals = self._without_doubles(fresh)
         stretches = _stretches(ordinals)
         ready = stretches[0].stop if stretches and ordinals[0] <= self.next_ordinal else 0
         cut = len(fresh) if everything else max(ready, (3 * len(fresh) + 3) // 4)

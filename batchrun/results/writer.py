@@ -236,7 +236,7 @@ class ResultWriter:
     def _batch(self, results: Sequence[ItemResult]) -> pa.RecordBatch:
         """Make a batch of sorted results; it is in the journal before anything else is done with it."""
         batch = self._columns.batch(results)
-        self._commits.rows(batch, [result.item.ordinal for result in results])
+        self._commits.rows(batch, [result[0][0] for result in results])
         return batch
 
     def _commit(self) -> None:

@@ -48,7 +48,7 @@ class Again:
         settings = EngineSettings("test", self.run)
         async with Engine(plan, settings, on_stop=self.stop, clock=clock) as engine:
             self.dispatcher = Dispatcher(engine, Rooms(Feed(iter(windows)), self.sink), self.run, self.counts)
-            await (self.dispatcher.run_chunks() if plan.is_one_stretch else self.dispatcher.run_items())
+            await (self.dispatcher.run_chunks() if plan.is_in_chunks else self.dispatcher.run_items())
 
     def stop(self, cause: Stop) -> None:
         self.dispatcher.stop(cause)

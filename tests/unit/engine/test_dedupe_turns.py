@@ -17,6 +17,7 @@ from batchrun.engine.attempt import Attempt
 from batchrun.engine.deadlines import Deadlines
 from batchrun.engine.dedupe import Dedupe
 from batchrun.engine.item_run import ItemRun
+from batchrun.flow.reach import Reach
 from batchrun.testing.clock import run_virtually
 from batchrun.workflows.compiler import Surroundings, compile_workflow
 from batchrun.workflows.scope import Scope
@@ -55,11 +56,13 @@ class Items:
     async def call(self, name: str, make: Make, age: float = 0.0) -> None:
         run = ItemRun(Item(0, 0, 0, {}, None, 0), 1)
         run.started = asyncio.get_running_loop().time() - age
-        run.sharing = attempt = Attempt(run, self._step, self._deadlines)
-        run.sending = attempt.sending
+        with Reach() as reach:
+            await self._call(name, run, make, Attempt(run, self._step, self._deadlines, reach))
+
+    async def _call(self, name: str, run: ItemRun, make: Make, attempt: Attempt) -> None:
+        run.sharing, run.sending = attempt, attempt.sending
         try:
-            with attempt.cancel_scope:
-                value: Any = await self._dedupe.call(b"key", run, make)
+            value: Any = await self._dedupe.call(b"key", run, make)
         except (ConnectionError, Timeout) as error:
             value = type(error).__name__
         except asyncio.CancelledError:

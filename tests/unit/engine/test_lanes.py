@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 
 import anyio
 
+from batchrun.core.items import Item, ItemResult
 from batchrun.core.job import DefaultOnFailure, Run
 from batchrun.core.policies import Retry
-from batchrun.testing.rows import RowRun
+from batchrun.engine.lane import LaneQueue
+from batchrun.testing.rows import ListSink, RowRun
 from tests.unit.engine.small_nodes import node, outputs
 
 
@@ -95,3 +98,46 @@ async def test_more_lanes_are_used_when_calls_block() -> None:
         [{"n": n} for n in range(16)]
     )
     assert {result.status for result in results} == {"completed"}
+
+
+class _NotingSink(ListSink):
+    """Tells when so many results have come."""
+
+    def __init__(self, wanted: int) -> None:
+        super().__init__()
+        self.have_come = threading.Event()
+        self._wanted = wanted
+
+    def put(self, results: Sequence[ItemResult]) -> None:
+        """Keep results."""
+        super().put(results)
+        if len(self.taken) >= self._wanted:
+            self.have_come.set()
+
+
+async def test_what_has_ended_does_not_wait_for_a_long_call_after_it() -> None:
+    """A lane hands results over in chunks; those before a call that takes minutes must be safe on the disk meanwhile."""
+    sink = _NotingSink(wanted=900)
+
+    def long_after_short(n: int) -> bool:
+        return n < 900 or sink.have_come.wait(20)
+
+    results = await RowRun(nodes=[node("call", long_after_short, inputs={"n": "{{ item.n }}"})], run=Run(parallelism=1)).results(
+        [{"n": n} for n in range(901)], sink
+    )
+    assert outputs(results) == [True] * 901
+
+
+def test_lanes_use_up_a_chunk_together() -> None:
+    """Whichever lane finds a chunk at its end drops it, once, and a chunk that came meanwhile stays."""
+    queue, items = LaneQueue(), [Item(ordinal, ordinal, ordinal, {}, None, 0) for ordinal in range(5)]  # type: ignore[arg-type]
+    queue.fresh.append(iter(items[:2]))
+    one = other = queue.fresh[0]
+    assert [next(one), next(other), next(one, None)] == [*items[:2], None]
+    queue.fresh.append(iter(items[2:]))
+    after = queue.after(one)
+    assert after is not None
+    assert after is queue.after(other)
+    assert next(after) is items[2]
+    assert queue.withdraw() == items[3:]
+    assert (queue.after(after), bool(queue)) == (None, False)

@@ -1,0 +1,97 @@
+"""What a task is cancelled by, call after call."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+_DEADLINE = "deadline exceeded"  # as anyio itself names it: calls of services tell it from other reasons to be given up
+
+
+class Reach:
+    """A cancel scope and a timer for calls that one task makes one after another, on one event loop.
+
+    To enter and leave a scope, and to set a timer and cancel it, costs as much as all the rest of a call, and hardly any call
+    is ever cancelled: so the scope is entered once, and again only after it was used, and the timer of a call that has ended
+    stays for the next one. A context manager; whatever is entered in a call must be left in it.
+
+    Example:
+        >>> async def worked():
+        ...     with Reach() as reach:
+        ...         reach.arm(seconds=0.01)
+        ...         try:
+        ...             await asyncio.sleep(60)
+        ...         except asyncio.CancelledError as error:
+        ...             return reach.has_ended(error)
+        >>> asyncio.run(worked())
+        True
+    """
+
+    __slots__ = ("_ends_at", "_loop", "_scope", "_timer")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ends_at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> Self:
+        self._scope = anyio.CancelScope()
+        self._scope.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._scope.__exit__(kind, error, trace)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the call was cancelled that is being made."""
+        return self._scope.cancel_called
+
+    def arm(self, seconds: float) -> None:
+        """Cancel the call that is being made in so many seconds, and then again and again until it ends."""
+        self._ends_at = ends_at = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > ends_at:
+            self._set(ends_at)
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether the call that is being made has an end."""
+        return self._ends_at < math.inf
+
+    def disarm(self) -> None:
+        """The call that is being made has no end for now."""
+        self._ends_at = math.inf
+
+    def has_ended(self, error: BaseException | None = None) -> bool:
+        """The call that was being made has ended. Returns whether that is because it was cancelled.
+
+        Args:
+            error: what it has raised; null: it has returned, cancelled or not.
+        """
+        self.disarm()
+        used = self._scope
+        if not used.cancel_called:
+            return False
+        try:
+            used.__exit__(None if error is None else type(error), error, None)
+        finally:
+            self.__enter__()
+        return used.cancelled_caught
+
+    def _set(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._look, at)
+
+    def _look(self, at: float) -> None:
+        self._timer = None
+        if self._ends_at <= at:
+            self._scope.cancel(_DEADLINE)
+        elif self._ends_at < math.inf:  # of a later call
+            self._set(self._ends_at)
