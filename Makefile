@@ -15,6 +15,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Published clients of remote systems, and a server of an object store, whose pins exclude one another: an environment for each list of pins.
 CLIENTS := $(patsubst tests/clients/%.txt,$(VENV)/clients/%/.installed,$(wildcard tests/clients/*.txt))
 
+# A server of another object store, which needs node and npm.
+NPM ?= $(shell command -v npm 2>/dev/null)
+AZURITE := $(VENV)/clients/azurite/.installed
+
 # Flux needs Python 3.12 or newer, batchrun does not: its tests run in an environment of their own. Version managers keep
 # interpreters where they are not on the PATH.
 FLUX_PYTHON ?= $(shell for python in python3.12 python3.13 python3.14 python3 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[2-9].*/bin/python3; do \
@@ -35,6 +39,8 @@ example-http: $(VENV)/.installed ## Run a job against a small HTTP service that 
 
 test: $(VENV)/.installed-test $(CLIENTS) ## Run all tests, three files at once; arguments for pytest instead: make test ARGS="-k resume"
 	@$(if $(ARGS),,$(MAKE) test-flux)
+	@if test -n "$(NPM)"; then $(MAKE) $(AZURITE); else \
+		echo "NOT TESTED: az:// addresses. Their server needs node and npm: apt-get install nodejs npm" >&2; fi
 	@$(BIN)/python -m compileall -q batchrun # hundreds of processes import it, and where Python writes no bytecode each would compile it
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 3 --dist loadfile --ignore tests/flux)
 
@@ -48,7 +54,7 @@ test-flux: ## Run the tests of the flux node alone, with Python 3.12 or newer
 lint: $(VENV)/.installed-lint ## Check style, format, types and which room imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict batchrun configs $(wildcard tests/typing)
+	$(BIN)/mypy --strict batchrun benchmarks configs $(wildcard tests/typing)
 	$(BIN)/lint-imports --no-logo
 
 check: lint test ## Everything continuous integration runs
@@ -84,6 +90,14 @@ $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-bench: $(VENV
 $(CLIENTS): $(VENV)/clients/%/.installed: tests/clients/%.txt | $(VENV)/.created
 	$(BIN)/python -m venv --without-pip --clear $(@D)
 	$(BIN)/python -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --no-deps --no-compile --requirement $<
+	@touch $@
+
+# Nothing of the packages is run while they are installed. npm keeps what it has once fetched.
+$(AZURITE): $(wildcard tests/clients/azurite/*.json tests/clients/azurite/*/*) | $(VENV)/.created
+	rm -rf $(@D)
+	mkdir -p $(VENV)/clients
+	cp -r tests/clients/azurite $(@D)
+	cd $(@D) && $(NPM) install --loglevel error --no-audit --no-fund --no-package-lock --omit=dev --omit=optional --ignore-scripts --prefer-offline
 	@touch $@
 
 $(FLUX)/.installed: pyproject.toml constraints.txt | $(VENV)/.created

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import time, timedelta
 from pathlib import Path
+from typing import TypedDict
 
 import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
 import batchrun
+from batchrun import Export
 from tests.e2e.conftest import Project
 
 ROWS = pl.DataFrame({"id": ["a", "b", "c"], "text": ["one", "bad", "three"], "size": [1, 2, 3]})
@@ -21,6 +24,16 @@ workflow:
 run: {retry: {max_attempts: 1}}
 output: {path: runs, keep: [size_bytes]}
 """
+
+
+class Leg(TypedDict):
+    took: timedelta
+    at: time
+
+
+class Timed(TypedDict):
+    legs: list[Leg]
+    took: timedelta | None
 
 
 @pytest.fixture
@@ -83,6 +96,10 @@ def test_a_table_is_a_named_dataset(project: Project, table: Path) -> None:
     assert project.batchrun("run", "job.yaml").code == 3
     assert project.result["source_item_id"].to_pylist() == ["a", "b", "c"]
     assert "added" in (shown := project.batchrun("dataset", "diff", "rows", "1", "2", "--key", "id")).out, shown.err
+    assert "table, version 0" in project.batchrun("dataset", "show", "rows@1").out
+    next(table.glob("*.parquet")).unlink()
+    gone = project.batchrun("dataset", "diff", "rows", "1", "2", "--key", "id")
+    assert gone.code == 1 and "a file cannot be read or is gone" in gone.err and "POLARS_VERBOSE" not in gone.err, gone.err
 
 
 def test_each_file_of_a_folder_is_an_item(project: Project) -> None:
@@ -135,6 +152,37 @@ def test_a_plain_delta_export_is_in_the_folder_of_the_execution(project: Project
     assert project.batchrun("run", "job.yaml", "--set", "output.export=[delta]").code == 0
     (execution,) = project.executions
     assert rows_of(execution / "delta") == {execution.name: dict.fromkeys("abc", "completed")}
+
+
+def test_a_table_takes_times_within_objects_and_lists(tmp_path: Path) -> None:
+    """What Delta tables have no type for is converted however deep it is: else the execution would fail after its last item."""
+    leg = {"took": timedelta(seconds=1.5), "at": time(3, 4, 5)}
+
+    def timed(item: dict[str, int]) -> Timed:
+        return {"legs": [leg, leg] if item["n"] == 1 else [], "took": timedelta(minutes=item["n"]) if item["n"] < 3 else None}
+
+    export = Export(type="delta", path=str(tmp_path / "table"))
+    done = batchrun.map(timed, [{"n": 1}, {"n": 2}, {"n": 3}], output=batchrun.Output(path=str(tmp_path), export=(export,)), quiet=True)
+    assert done.status == "completed", done.error
+    told = {"took": 1.5, "at": "03:04:05.000000"}
+    assert pl.read_delta(export.path or "")["output"].to_list() == [
+        {"legs": [told, told], "took": 60.0},
+        {"legs": [], "took": 120.0},
+        {"legs": [], "took": None},
+    ]
+
+
+def test_a_result_is_committed_to_a_table_later(project: Project) -> None:
+    """As the copies in other formats are; the path is that of the command line, and the rows are those that are asked for."""
+    assert project.batchrun("run", "job.yaml").code == 0
+    done = project.batchrun("results", "--export", "delta", "--table", "later", "--filter", "size > 1")
+    assert (done.code, done.out.strip()) == (0, str(project.folder / "later")), done.err
+    assert rows_of(project.folder / "later") == {project.record["execution_id"]: dict.fromkeys("bc", "completed")}
+    assert project.batchrun("results", "--export", "delta", "--to", "copies").code == 0
+    assert pl.read_delta(str(project.folder / "copies/delta")).height == 3
+    assert "--table belongs to --export delta" in project.batchrun("results", "--export", "csv", "--table", "later").err
+    refused = project.batchrun("results", "--export", "delta", "--table", "s3://me:secret@bucket/x")
+    assert refused.code == 2 and "credentials must not be in the address" in refused.err and "me:secret" not in refused.err
 
 
 def test_tables_of_others_are_not_written_to(project: Project) -> None:
