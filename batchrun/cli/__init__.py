@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 from keyword import iskeyword
@@ -12,6 +13,7 @@ import click
 from batchrun.core.errors import BatchrunError, JobError
 from batchrun.version import VERSION
 
+_RARE_COLLECTIONS = (50_000, 20, 100)  # what is loaded stays: looking through it for garbage takes longer than some commands
 _COMMANDS = {
     "run": "Run a job.",
     "list": "List executions: how far they are, or how they ended.",
@@ -70,6 +72,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    gc.set_threshold(*_RARE_COLLECTIONS)
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:  # click's word for KeyboardInterrupt

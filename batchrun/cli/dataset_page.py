@@ -60,7 +60,8 @@ def _version_lines(version: DatasetVersion, rows: Rows, others: Sequence[Dataset
     yield field(
         "files", f"{len(content.files):,} {content.format}, {size_text(content.size_bytes)}, {'copied' if version.is_copy else 'in place'}"
     )
-    yield field("from", one_line(version.path) or "a data frame")
+    of_table = f", version {version.options['version']}" if content.format == "delta" else ""
+    yield field("from", f"{one_line(version.path)}{of_table}" if version.path else "a data frame")
     yield field("made", local_time(version.created_at.isoformat()))
     yield field("content", content.fingerprint)
     if used:

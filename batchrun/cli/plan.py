@@ -70,14 +70,14 @@ def command(  # noqa: PLR0913 - one parameter per option
 
 
 def _draw(job: Path, overrides: list[str], form: Form) -> None:
-    from batchrun.execution import prepare
+    from batchrun.execution.prepare import prepare
     from batchrun.workflows.drawing import draw
 
     click.echo(draw(prepare(job, overrides).loaded.workflow, form), nl=False)
 
 
 def _explain(job: Path, overrides: list[str]) -> None:
-    from batchrun.execution import prepare
+    from batchrun.execution.prepare import prepare
 
     click.echo(f"\n{prepare(job, overrides).explain()}")
 

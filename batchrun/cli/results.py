@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import click
 
 from batchrun.cli.folders import execution_folder
+from batchrun.core.addresses import address_problem
 from batchrun.core.errors import JobError
 from batchrun.core.output import Export
 
 if TYPE_CHECKING:
     import polars as pl
 
-Format: TypeAlias = Literal["csv", "ndjson", "arrow", "parquet"]
+Format: TypeAlias = Literal["csv", "ndjson", "arrow", "parquet", "delta"]
 
 _CELL_CHARS = 60
 _NOT_SHOWN = {"started_at", "completed_at", "reused_from", "node_executions"}
@@ -29,12 +30,17 @@ _NOT_SHOWN = {"started_at", "completed_at", "reused_from", "node_executions"}
 @click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines, with all columns.")
 @click.option("--with-source", is_flag=True, help="Have the columns of each item's row in the dataset at the end.")
 @click.option(
-    "--export", "formats", type=click.Choice(["csv", "ndjson", "arrow", "parquet"]), multiple=True, help="Write the rows to a file."
+    "--export",
+    "formats",
+    type=click.Choice(["csv", "ndjson", "arrow", "parquet", "delta"]),
+    multiple=True,
+    help="Write the rows to a file, to folders of files, or to a Delta table.",
 )
 @click.option(
     "--partition-by", "by", metavar="COLUMN", multiple=True, help="Of --export parquet: name folders by the values of this column."
 )
 @click.option("--escape-formulas", is_flag=True, help="Of --export csv: keep spreadsheets from taking texts for formulas.")
+@click.option("--table", metavar="PATH", help="Of --export delta: the table to commit to, a folder or an address; default: delta, beside.")
 @click.option("--to", "target", type=click.Path(path_type=Path, file_okay=False), help="Folder for exports; default: the execution's.")
 def command(  # noqa: PLR0913 - one parameter per option
     execution: str,
@@ -47,6 +53,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     formats: tuple[Format, ...],
     by: tuple[str, ...],
     escape_formulas: bool,
+    table: str | None,
     target: Path | None,
 ) -> None:
     """Show, filter or export the result of EXECUTION: an id, the beginning of one, a folder, or "latest" (default)."""
@@ -56,7 +63,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     from batchrun.results.reader import matching
 
     folder = execution_folder(execution, runs)
-    exports = _exports(formats, by, escape_formulas=escape_formulas)
+    exports = _exports(formats, by, table, escape_formulas=escape_formulas)
     if with_source:
         from batchrun.execution import Record
         from batchrun.execution.sourced import rows_with_source
@@ -67,8 +74,8 @@ def command(  # noqa: PLR0913 - one parameter per option
     if exports:
         if target is not None:
             _make(target)
-        for path in export_results(folder, exports, target, filter_, rows):
-            click.echo(path)
+        for export, path in zip(exports, export_results(folder, exports, target, filter_, rows), strict=True):
+            click.echo(export.path or path)
         return
     if as_json:
         for line in result_lines(folder, filter_, head, rows):
@@ -78,11 +85,15 @@ def command(  # noqa: PLR0913 - one parameter per option
         frame = (rows.frame if filter_ is None else matching(rows.frame, filter_)).head(head).collect()
     except PolarsError as error:  # the schema allows the filter, but the values do not
         raise JobError([f"filter {filter_!r} cannot be used: {str(error).partition(chr(10))[0]}"]) from None
-    click.echo(_table(frame))
+    click.echo(_page(frame))
 
 
-def _exports(formats: Sequence[Format], by: tuple[str, ...], *, escape_formulas: bool) -> list[Export]:
-    for option, is_given, fitting in (("--partition-by", bool(by), "parquet"), ("--escape-formulas", escape_formulas, "csv")):
+def _exports(formats: Sequence[Format], by: tuple[str, ...], table: str | None, *, escape_formulas: bool) -> list[Export]:
+    for option, is_given, fitting in (
+        ("--partition-by", bool(by), "parquet"),
+        ("--escape-formulas", escape_formulas, "csv"),
+        ("--table", table is not None, "delta"),
+    ):
         if is_given and fitting not in formats:
             raise click.UsageError(f"{option} belongs to --export {fitting}")
     if "parquet" in formats and not by:
@@ -92,9 +103,19 @@ def _exports(formats: Sequence[Format], by: tuple[str, ...], *, escape_formulas:
             type=name,
             partition_by=by if name == "parquet" else (),
             escape_formulas=escape_formulas and name == "csv",
+            path=_place(table) if name == "delta" else None,
         )
         for name in dict.fromkeys(formats)
     ]
+
+
+def _place(table: str | None) -> str | None:
+    """Where a table is, relative to the working directory."""
+    if table is None or "://" not in table:
+        return table if table is None else str(Path(table).expanduser().absolute())
+    if (wrong := address_problem(table, "table")) is not None:
+        raise click.UsageError(f"--table: {wrong}")
+    return table
 
 
 def _make(folder: Path) -> None:
@@ -104,7 +125,7 @@ def _make(folder: Path) -> None:
         raise click.ClickException(f"cannot make the folder {folder}: {error.strerror}") from None
 
 
-def _table(frame: pl.DataFrame) -> str:
+def _page(frame: pl.DataFrame) -> str:
     """Rows for people: one line each, without the columns that only programs need."""
     rows = [[name for name in frame.columns if name not in _NOT_SHOWN]]
     for row in frame.iter_rows(named=True):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @job_options
 @metrics_option
 @click.option("--detach", "-d", is_flag=True, help="Run it in a process of its own; print its id and return at once.")
-@click.option("--quiet", "-q", is_flag=True, help="Show neither progress nor summary.")
+@click.option("--quiet", "-q", is_flag=True, help="Show neither progress nor summary; only why it did not complete.")
 @click.option("--json", "as_json", is_flag=True, help="Print the execution record as JSON.")
 def command(  # noqa: PLR0913 - one parameter per option
     job: Path,
@@ -62,15 +62,18 @@ def submitted(execution: Execution, *, quiet: bool, as_json: bool) -> int:
 
 def told(execution: Execution, *, quiet: bool, as_json: bool) -> int:
     """Show how an execution ended. Returns the exit code, if the process can end in the ordinary way."""
-    from batchrun.cli.summary import publishing_trouble, summary
+    from batchrun.cli.summary import headline, publishing_trouble, summary
 
     code = exit_code(execution.status, execution.stop_reason, execution.progress.failed_items)
     must_leave = execution.has_stuck_threads
     try:
         if not quiet:
             click.echo(summary(execution), err=True)
-        elif (trouble := "; ".join(publishing_trouble(execution))) and execution.status == "completed":
-            click.echo(trouble, err=True)
+        elif execution.status == "completed":
+            if trouble := "; ".join(publishing_trouble(execution)):
+                click.echo(trouble, err=True)
+        elif execution.error is not None and execution.stop_reason not in {"signal", "user", "cancel"}:
+            click.echo(headline(execution), err=True)
         if as_json:
             click.echo(json.dumps(execution.record, indent=2, ensure_ascii=False))
     except BrokenPipeError:  # nobody reads any more

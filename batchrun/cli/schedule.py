@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,7 @@ def list_(name: str | None, *, limit: int, as_json: bool) -> None:
     """List all schedules, or the firings of NAME, newest first."""
     schedules = _schedules()
     if name is not None:
-        firings = schedules.firings(name, limit)
+        firings = _with_executions(schedules.firings(name, limit))
         if as_json:
             click.echo(_json([firing.plain() for firing in firings]))
         else:
@@ -112,7 +113,7 @@ def list_(name: str | None, *, limit: int, as_json: bool) -> None:
     if as_json:
         click.echo(_json([stored.plain() for stored in found]))
         return
-    rows = [_row(stored, schedules.firings(stored.schedule.name, 1)) for stored in found]
+    rows = [_row(stored, _with_executions(schedules.firings(stored.schedule.name, 1))) for stored in found]
     _show(_HEADER, rows, "there are no schedules; to make one: batchrun schedule add NAME JOB --cron '30 2 * * *'")
 
 
@@ -168,6 +169,19 @@ def _schedules() -> Schedules:
     from batchrun.store import store_home
 
     return Schedules(store_home().absolute())
+
+
+def _with_executions(firings: list[Firing]) -> list[Firing]:
+    """Firings with the executions of those that run, which are written down with them when they end."""
+    from batchrun.scheduler.process import execution_of
+    from batchrun.store import store_home
+
+    told = []
+    for firing in firings:
+        is_open = firing.status == "running" and firing.execution_id is None
+        execution = execution_of(firing, store_home().absolute()) if is_open else None
+        told.append(firing if execution is None else replace(firing, execution_id=execution.id, folder=str(execution.folder)))
+    return told
 
 
 def _next_times(stored: StoredSchedule, count: int) -> list[datetime]:

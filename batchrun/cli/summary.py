@@ -43,10 +43,15 @@ def summary(execution: Execution, known: Known | None = None) -> str:
     return "\n".join(_lines(execution, totals, progress))
 
 
-def _lines(execution: Execution, totals: ResultTotals | None, progress: Progress) -> Iterator[str]:
+def headline(execution: Execution) -> str:
+    """How it ended, and why, in one line."""
     took = f" in {duration(execution.duration_seconds)}" if execution.duration_seconds and execution.status != "interrupted" else ""
+    return f"{execution.id} {status(execution)}{took}{f': {safe(execution.error)}' if execution.error else ''}"
+
+
+def _lines(execution: Execution, totals: ResultTotals | None, progress: Progress) -> Iterator[str]:
     yield ""
-    yield f"{execution.id} {status(execution)}{took}{f': {safe(execution.error)}' if execution.error else ''}"
+    yield headline(execution)
     yield counts(progress, is_counted=progress.total_items > 0 or execution.totals is not None)
     if totals is not None:
         yield from slow_nodes(totals)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import click
@@ -14,8 +15,9 @@ from batchrun.cli.text import safe
 @job_options
 def command(job: Path, *, settings: tuple[str, ...], filter_: str | None, limit: int | None) -> None:
     """Check JOB, its dataset and its workflow, without running anything. Every mistake is reported."""
-    from batchrun.execution import prepare
+    from batchrun.execution.prepare import prepare
 
+    gc.freeze()  # before functions of users are loaded: the exit would look through all of that for garbage
     prepared = prepare(job, overrides_of(settings, filter_, limit))
     for warning in prepared.warnings:
         click.secho(warning, err=True, bold=True)

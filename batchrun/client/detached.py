@@ -17,7 +17,8 @@ from batchrun.client.starting import DatasetVersion, end_unbegun, folder_of, new
 from batchrun.config import load_job, with_outputs
 from batchrun.core.errors import BatchrunError, ExecutionError, JobError, Problem
 from batchrun.core.job import Job
-from batchrun.execution import Record, job_of, prepare, submitted
+from batchrun.execution import Record, job_of, submitted
+from batchrun.execution.prepare import prepare
 from batchrun.results.journal import is_locked
 from batchrun.store import store_home
 

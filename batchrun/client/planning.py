@@ -16,9 +16,9 @@ from batchrun.core.checks import at_least, refuse
 from batchrun.core.errors import Problem
 from batchrun.core.job import Job
 from batchrun.core.plans import JobPlan
-from batchrun.execution import ExecutionRun, Prepared, Record, prepare
+from batchrun.execution import ExecutionRun, Record
 from batchrun.execution.planning import count_items, planned, with_sample
-from batchrun.execution.prepare import Sample
+from batchrun.execution.prepare import Prepared, Sample, prepare
 from batchrun.execution.sampled import SampleEvents
 
 _ADVICE = (

@@ -18,8 +18,9 @@ from batchrun.core.errors import JobError
 from batchrun.core.ids import new_execution_id
 from batchrun.core.job import Dataset, Job
 from batchrun.core.refreshes import RefreshPlan
-from batchrun.execution import Earlier, ExecutionRun, Prepared, Record, prepare, submitted
+from batchrun.execution import Earlier, ExecutionRun, Record, submitted
 from batchrun.execution.comparing import Compared
+from batchrun.execution.prepare import Prepared, prepare
 from batchrun.execution.refreshing import alone, last_good, plan_of
 from batchrun.store import store_home
 

@@ -18,8 +18,9 @@ from batchrun.config import with_inputs
 from batchrun.core.errors import ExecutionError, JobError
 from batchrun.core.executions import Stop
 from batchrun.core.job import Job
-from batchrun.execution import Earlier, ExecutionRun, Listener, NothingToRetry, Outcome, Record, Retry, prepare, reopen
+from batchrun.execution import Earlier, ExecutionRun, Listener, NothingToRetry, Outcome, Record, Retry, reopen
 from batchrun.execution.held import held_items
+from batchrun.execution.prepare import prepare
 from batchrun.execution.resume import reopen_isolated
 
 Listeners: TypeAlias = Listener | Sequence[Listener]

@@ -15,8 +15,9 @@ from batchrun.core.executions import ExecutionStatus, StopReason
 from batchrun.core.ids import new_execution_id
 from batchrun.core.job import Dataset, Job
 from batchrun.datasets import frame_of_values, spool_frame
-from batchrun.execution import Prepared, Record, home_of, job_of, prepare, submitted
+from batchrun.execution import Record, home_of, job_of, submitted
 from batchrun.execution.account import tell_store
+from batchrun.execution.prepare import Prepared, prepare
 from batchrun.results import Journal
 from batchrun.results.files import explained
 from batchrun.store import Store, StoreError, store_home

@@ -1,4 +1,8 @@
-"""The one pydantic adapter of a job, and the stricter validator made from it."""
+"""The pydantic adapter of a job, and the stricter validators of it and of its nodes.
+
+Nodes are checked by validators of their own, one for each node type, made when a job has a node of it: making those of all
+types, and importing their modules, would take longer than everything else that checks a job.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from functools import cache
+from threading import Lock
 from typing import Any, NoReturn, get_args
 
 from pydantic import GetCoreSchemaHandler, TypeAdapter
@@ -16,35 +21,33 @@ from batchrun.config.source import ValuePath, shown
 from batchrun.core.checks import KEY, InvalidFields
 from batchrun.core.errors import known_values
 from batchrun.core.job import Job, NodeOptions
-from batchrun.workflows.registry import node_types
+from batchrun.workflows.registry import node_places, node_type, node_types
 
 BRANCH = "\0branch "
 """Begins the parts of an error's `loc` that name the branch of a union, so that they are never taken for keys."""
-TYPE = "\0type "
-"""Begins the parts of an error's `loc` that name a node type."""
 PROBLEM = "problem"
 UNKNOWN_KEY = "unknown_key"
 """The types of the errors that are worded here."""
 
 _PYDANTIC_ERRORS = frozenset(get_args(core_schema.ErrorType))
 _NOT_SCHEMAS = frozenset({"default", "metadata", "cls", "expected"})
+_making = Lock()
 
 
 @cache
 def job_adapter() -> TypeAdapter[Job]:
     """The adapter of `Job`, in which `NodeOptions` is the union of the registered node types, told apart by `type`."""
-    NodeOptions.__get_pydantic_core_schema__ = staticmethod(_node_schema)  # type: ignore[attr-defined]  # core knows no pydantic
-    return TypeAdapter(Job)
+    return _adapter(Job, _any_node_schema)
 
 
 @cache
 def job_validator() -> SchemaValidator:
-    """Checks the plain values of a job and makes the `Job`.
+    """Checks the plain values of a job and makes the `Job`. In it, a node is what passes `_check_node`.
 
     Stricter than the adapter: scalars are not converted, unknown keys are refused, and all that is wrong with a
     mapping is reported even when a part of it is wrong as well.
     """
-    return SchemaValidator(_strict(job_adapter().core_schema))
+    return _validator(Job)
 
 
 def keys_of(options: type[Any]) -> dict[str, str]:
@@ -52,9 +55,28 @@ def keys_of(options: type[Any]) -> dict[str, str]:
     return {each.name: each.metadata.get(KEY, each.name) for each in fields(options)}
 
 
-def _node_schema(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-    if source is not NodeOptions:
-        return handler(source)
+@cache
+def _node_validator(name: str) -> SchemaValidator:
+    return _validator(node_type(name))
+
+
+def _validator(options: type[Any]) -> SchemaValidator:
+    adapter = _adapter(options, lambda _: core_schema.no_info_plain_validator_function(_check_node))
+    return SchemaValidator(_strict(adapter.core_schema))
+
+
+def _adapter(options: type[Any], nodes: Callable[[GetCoreSchemaHandler], CoreSchema]) -> TypeAdapter[Any]:
+    """The adapter of a mapping of the job file, in which `NodeOptions` is what `nodes` makes of it."""
+
+    def schema_of(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return nodes(handler) if source is NodeOptions else handler(source)
+
+    with _making:
+        NodeOptions.__get_pydantic_core_schema__ = staticmethod(schema_of)  # type: ignore[attr-defined]  # core knows no pydantic
+        return TypeAdapter(options)
+
+
+def _any_node_schema(handler: GetCoreSchemaHandler) -> CoreSchema:
     choices: dict[Any, CoreSchema] = {name: handler.generate_schema(options) for name, options in node_types().items()}
     return core_schema.tagged_union_schema(choices, discriminator="type")
 
@@ -74,8 +96,6 @@ def _strict(schema: Any) -> Any:
             return core_schema.no_info_after_validator_function(_check_plain, inner)
         case "union":
             return _labelled(schema["choices"], inner)
-        case "tagged-union" if isinstance(inner["discriminator"], str):
-            return _wrapped(_tagged(inner), _check_type(inner["discriminator"], tuple(inner["choices"])))
         case "dataclass":
             keys = keys_of(inner["cls"])
             named = [each | {"validation_alias": keys[each["name"]]} for each in inner["schema"]["fields"]]
@@ -90,30 +110,22 @@ def _labelled(original: list[Any], union: Any) -> Any:
     return union | {"choices": [(choice, f"{BRANCH}{number}") for number, choice in enumerate(choices)]}
 
 
-def _tagged(union: Any) -> Any:
-    key = union["discriminator"]
-    choices = {f"{TYPE}{name}": choice for name, choice in union["choices"].items()}
-    return {"type": "tagged-union", "choices": choices, "discriminator": lambda value: f"{TYPE}{value[key]}"}
-
-
 def _wrapped(schema: Any, check: Callable[..., Any]) -> Any:
     ref = schema.pop("ref", None)
     return core_schema.no_info_wrap_validator_function(check, schema, ref=ref)
 
 
-def _check_type(key: str, names: tuple[str, ...]) -> Callable[[Any, Callable[[Any], Any]], Any]:
-    def check(value: Any, validate: Callable[[Any], Any]) -> Any:
-        if not isinstance(value, Mapping):
-            _refuse([((), f"must be a mapping, got {shown(value)}")])
-        if key not in value:
-            _refuse([((key,), f"is missing; {known_values('', names, kind='types')}")])
-        if value[key] not in names:
-            listed = f"types: {', '.join(sorted(names))}"
-            hint = known_values(str(value[key]), names, kind="types")
-            _refuse([((key,), f"unknown type {value[key]}; {hint if hint == listed else f'{hint} ({listed})'}")])
-        return validate(value)
-
-    return check
+def _check_node(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        _refuse([((), f"must be a mapping, got {shown(value)}")])
+    names = tuple(node_places())
+    if "type" not in value:
+        _refuse([(("type",), f"is missing; {known_values('', names, kind='types')}")])
+    if value["type"] not in names:
+        listed = f"types: {', '.join(sorted(names))}"
+        hint = known_values(str(value["type"]), names, kind="types")
+        _refuse([(("type",), f"unknown type {value['type']}; {hint if hint == listed else f'{hint} ({listed})'}")])
+    return _node_validator(value["type"]).validate_python(value)
 
 
 def _check_mapping(known: tuple[str, ...]) -> Callable[[Any, Callable[[Any], Any]], Any]:

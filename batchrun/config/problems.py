@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import ValidationError
 
-from batchrun.config.adapter import BRANCH, PROBLEM, TYPE, UNKNOWN_KEY
+from batchrun.config.adapter import BRANCH, PROBLEM, UNKNOWN_KEY
 from batchrun.config.source import ValuePath, shown
 from batchrun.core.checks import InvalidFields
 from batchrun.core.errors import Problem
@@ -34,7 +34,7 @@ def problems_of(error: ValidationError, keys: Mapping[ValuePath, str]) -> list[P
 
     Unknown keys get their position from `keys`; other problems are those of values, whose positions are not known here.
     """
-    found = [(tuple(part for part in each["loc"] if not str(part).startswith(TYPE)), each) for each in error.errors(include_url=False)]
+    found = [(each["loc"], each) for each in error.errors(include_url=False)]
     return [problem for loc, each in _meant(found) for problem in _worded(loc, each, keys)]
 
 

@@ -102,11 +102,15 @@ class Durability:
         counted = {status: done.count(status) for status in ("completed", "failed", "skipped")}
         return Counts(**counted, reused=done.reused)
 
-    def run_again(self, where: pl.Expr | None, *, from_start: bool) -> bytes | None:
-        """Choose failed items to run again, and only these. Returns what the journal must be told; null: no item matches."""
+    def run_again(self, where: pl.Expr | None, absent: Mapping[str, pl.DataType], *, from_start: bool) -> bytes | None:
+        """Choose failed items to run again, and only these: see `Recovered.failed`.
+
+        Returns:
+            What the journal must be told; null: no item matches.
+        """
         if self.recovered is None:
             return None
-        chosen = self.recovered.failed(where)
+        chosen = self.recovered.failed(where, absent)
         self._only = bytearray(len(self.recovered.done))
         for ordinal in chosen:
             self._only[ordinal] = 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import mmap
 import re
 import struct
@@ -188,10 +189,13 @@ def forget(folder: Path) -> None:
 def end_when_held(margin_seconds: float | None = _MARGIN_SECONDS) -> None:
     """Say that this process is there to run executions and for nothing else: it may be ended when a call holds it.
 
+    What is loaded by now stays to its end, and is not looked through for garbage any more.
+
     Args:
         margin_seconds: how long after the last deadline of any call; null: it is not there for that any more.
     """
     _Process.margin_seconds = margin_seconds
+    (gc.unfreeze if margin_seconds is None else gc.freeze)()
 
 
 def limit_seconds(plan: Plan, run: Run) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from batchrun.execution.sourced import files_of
 from batchrun.execution.summary import opening_record
 from batchrun.results import ResultLayout
 from batchrun.results.files import unwritable
+from batchrun.results.flat import flat_schema
 from batchrun.results.journal import AGAIN
 from batchrun.version import VERSION
 from batchrun.workflows.home import EXECUTION_FOLDER
@@ -121,7 +123,8 @@ def _chosen(durability: Durability, earlier: Earlier, layout: ResultLayout) -> b
     again = None
     if retry is not None:
         try:
-            again = durability.run_again(_condition(retry.where, layout), from_start=retry.from_start)
+            absent = _fields(layout) if layout.flatten else {}
+            again = durability.run_again(_condition(retry.where, layout, absent), absent, from_start=retry.from_start)
         except (BadExpression, pl.exceptions.PolarsError) as error:  # the latter: of values, such as a text that is no number
             message = str(error).partition("\n")[0]
             raise JobError([f"filter {retry.where!r} cannot be used: {message}"]) from None
@@ -134,8 +137,14 @@ def _chosen(durability: Durability, earlier: Earlier, layout: ResultLayout) -> b
     return again
 
 
-def _condition(where: str | None, layout: ResultLayout) -> pl.Expr | None:
-    return None if where is None else parse_filter(where, pl.DataFrame(layout.schema.empty_table()).schema)
+def _condition(where: str | None, layout: ResultLayout, absent: Mapping[str, pl.DataType]) -> pl.Expr | None:
+    return None if where is None else parse_filter(where, {**pl.DataFrame(layout.schema.empty_table()).schema, **absent})
+
+
+def _fields(layout: ResultLayout) -> Mapping[str, pl.DataType]:
+    """The columns that the result has in the place of `output`: of a failed item they are null."""
+    columns = pl.DataFrame(flat_schema(layout.schema).empty_table()).schema
+    return {name: kind for name, kind in columns.items() if name not in layout.schema.names}
 
 
 def _make(folder: Path, prepared: Prepared) -> None:

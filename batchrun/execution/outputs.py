@@ -9,6 +9,7 @@ from pathlib import Path
 from batchrun.core.errors import Problem, known_values
 from batchrun.core.job import LoadedJob
 from batchrun.core.output import Export, Output
+from batchrun.net.objects import NOT_INSTALLED, is_installed
 from batchrun.results import PARTITION_TYPES, RESULT_COLUMNS
 from batchrun.workflows.types import TypeSpec, field_name
 
@@ -46,6 +47,12 @@ def output_problems(output: Output, spec: TypeSpec | None, kept: Mapping[str, st
             for at, column in enumerate(export.partition_by):
                 if (unfit := _unfit(column, types)) is not None:
                     yield Problem(("output", "export", index, "partition_by", at), unfit)
+
+
+def publish_problems(output: Output) -> Iterator[Problem]:
+    """What is wrong with `output.publish` on this machine."""
+    if output.publish is not None and not is_installed():
+        yield Problem(("output", "publish"), NOT_INSTALLED)
 
 
 def exports_of(loaded: LoadedJob) -> list[Export]:

@@ -14,8 +14,7 @@ from batchrun.core.job import Job, LoadedJob, Resource
 from batchrun.core.secrets import Mask
 from batchrun.datasets import ONE_VALUE, Source
 from batchrun.execution.naming import Pinned, PinnedTable, open_dataset, pin
-from batchrun.execution.outputs import keep_problems, output_problems
-from batchrun.execution.publishing import publish_problems
+from batchrun.execution.outputs import keep_problems, output_problems, publish_problems
 from batchrun.execution.secrets import secrets_of
 from batchrun.net.connecting import located, warnings_about
 from batchrun.workflows.compiler import Surroundings, compile_workflow

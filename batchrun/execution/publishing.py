@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,22 +11,14 @@ from typing import Any
 import orjson
 
 from batchrun.core.addresses import folder_problem
-from batchrun.core.errors import ExecutionError, JobError, Problem
-from batchrun.core.output import Output
+from batchrun.core.errors import ExecutionError, JobError
 from batchrun.core.text import one_line
 from batchrun.execution.record import RECORD_FILE, Record
-from batchrun.net.objects import is_installed
+from batchrun.net.objects import NOT_INSTALLED, is_installed
 from batchrun.results import Journal
 from batchrun.results.published import publish_files
 
-_MISSING = "needs the package obstore: pip install 'batchrun[cloud]'"
 _UNTOLD = "it goes on, or its process was ended before it had told how that went"
-
-
-def publish_problems(output: Output) -> Iterator[Problem]:
-    """What is wrong with `output.publish` on this machine."""
-    if output.publish is not None and not is_installed():
-        yield Problem(("output", "publish"), _MISSING)
 
 
 def place_of(prefix: str, execution_id: str) -> str:
@@ -85,7 +77,7 @@ def publish(folder: Path, to: str | None = None) -> str:
     if to is not None and (wrong := folder_problem(to)) is not None:
         raise JobError([f"--to {wrong}"])
     if not is_installed():
-        raise JobError([f"publishing {_MISSING}"])
+        raise JobError([f"publishing {NOT_INSTALLED}"])
     Record.read(folder)  # a folder of something else is left as it is
     with closing(Journal(folder)):  # nothing changes meanwhile
         record = Record.read(folder)

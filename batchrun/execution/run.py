@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.engine.item_run import ItemRun
 from batchrun.execution.caching import cache_of
 from batchrun.execution.ends import ONLY_RETRIED, ONLY_SAMPLED, timeout_stop, waiting_stop
+from batchrun.execution.event_loop import loop_options
 from batchrun.execution.held import ONLY_HELD, Watch, forget, limit_seconds, notes_of
 from batchrun.execution.live import Live
 from batchrun.execution.masking import MaskedCache, MaskedJournal, MaskedResults, masked_events
@@ -41,7 +43,7 @@ from batchrun.execution.resume import Earlier
 from batchrun.execution.steering import Steering
 from batchrun.execution.summary import Outcome, execution_record, table_metadata
 from batchrun.execution.telling import Listener, Running, Telling
-from batchrun.net.shared import states
+from batchrun.net.shared import states, stop_waiting
 from batchrun.results import ResultTotals, ResultWriter, export_results, write_failures
 
 
@@ -198,7 +200,7 @@ class ExecutionRun:
     def _dispatch_all(self, items: Loaded, writer: ResultWriter) -> None:
         try:
             with rare_collections(), cache_of(self.prepared.plan, self._opened.record, self._live.note) as cache:
-                anyio.run(self._dispatch, items, writer, cache)
+                anyio.run(self._dispatch, items, writer, cache, backend_options=loop_options(self.prepared.plan))
         except ExecutionError as broken:
             self._fault = str(broken)
 
@@ -219,6 +221,7 @@ class ExecutionRun:
             part_names=self._opened.layout.parts,
             lane_slots=watch.lanes,
             is_cancelled=self._steering.is_cancelled,
+            on_stopping=partial(stop_waiting, self.prepared.resources),
             on_sent_back=masked_events(self._telling.on_sent_back, mask),
         )
         sink = self._telling.sink(writer, self._opened.layout)
@@ -234,7 +237,7 @@ class ExecutionRun:
             try:
                 with self._steering.of(dispatcher), watch.armed():
                     async with self._live.following(followed):
-                        await (dispatcher.run_chunks() if plan.is_one_stretch else dispatcher.run_items())
+                        await (dispatcher.run_chunks() if plan.is_in_chunks else dispatcher.run_items())
             finally:
                 self._has_stuck_threads = engine.abandoned_count > 0
                 self._batches = engine.batches.sizes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import anyio
@@ -20,6 +21,7 @@ from batchrun.dispatch.neighbours import Rooms
 from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.engine.item_run import ItemRun
 from batchrun.flow.budget import Spending
+from batchrun.net.shared import stop_waiting
 from batchrun.testing.clock import VirtualLoop
 from batchrun.workflows.compiler import Surroundings, compile_workflow
 
@@ -97,7 +99,7 @@ class RowRun:
             )
             if self.on_start is not None:
                 self.on_start(dispatcher)
-            await (dispatcher.run_chunks() if plan.is_one_stretch else dispatcher.run_items())
+            await (dispatcher.run_chunks() if plan.is_in_chunks else dispatcher.run_items())
         return sorted(sink.taken, key=lambda result: result.item.ordinal)
 
     def _settings(self) -> EngineSettings:
@@ -112,6 +114,7 @@ class RowRun:
             on_note=self.on_note,
             cache=self.cache,
             part_names=self.part_names,
+            on_stopping=partial(stop_waiting, self.resources),
             on_sent_back=self.on_sent_back,
         )
 

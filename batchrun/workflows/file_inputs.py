@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 from batchrun.core.files import File
 from batchrun.workflows.node import NodeCall, NodeCompiler, Render
-from batchrun.workflows.registry import node_types
+from batchrun.workflows.registry import node_type
 from batchrun.workflows.scope import Scope
 
 _KEYS = ("file", "allow_paths", "allow_hosts", "max_bytes")
@@ -145,7 +145,7 @@ def _holding(scope: Scope, files: Mapping[str, File | None]) -> Iterator[None]:
 
 def _options(value: Mapping[str, Any]) -> ReadsFiles:
     said = {key: tuple(each) if isinstance(each, list | tuple) else each for key, each in value.items() if key != "file"}
-    options: Any = node_types()["file"]
+    options: Any = node_type("file")
     return cast("ReadsFiles", options(id="file", source=value["file"], **said))
 
 

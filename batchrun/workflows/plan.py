@@ -135,3 +135,17 @@ class Plan:
     def is_one_stretch(self) -> bool:
         """Whether nothing in the workflow waits on the event loop."""
         return len(self.stages) == 1 and not self.stages[0].waits
+
+    @property
+    def is_one_batch(self) -> bool:
+        """Whether all that the workflow does is to call one node, for many items at once and whatever it gives."""
+        if len(self.steps) != 1 or self.steps[0].batch is None:
+            return False
+        step = self.steps[0]
+        needs_more = step.conditional or step.is_cached or step.is_deduped or step.has_parts or step.wants_context or step.asks_person
+        return not (needs_more or step.sends_call_key or step.queues or step.turn is not None)
+
+    @property
+    def is_in_chunks(self) -> bool:
+        """Whether items need no task of their own on the event loop."""
+        return self.is_one_stretch or self.is_one_batch

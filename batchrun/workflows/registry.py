@@ -1,4 +1,4 @@
-"""The node types by the name they have in job files."""
+"""The node types by the name they have in job files. The module of a node type is imported when a job has it."""
 
 from __future__ import annotations
 
@@ -25,21 +25,36 @@ _BUILT_IN = {
 
 
 @cache
+def node_places() -> dict[str, str]:
+    """Where every node type is, `module:class` by name: the built-in ones and those of installed packages (`batchrun.nodes` entry points).
+
+    Raises:
+        JobError: a package's node type takes a name that is already in use.
+    """
+    found = dict(_BUILT_IN)
+    for point in entry_points(group="batchrun.nodes"):
+        if point.name in found:
+            raise JobError([f"node type {point.name!r} of {point.value} is already in use; its package must name it differently"])
+        found[point.name] = point.value
+    return found
+
+
 def node_types() -> dict[str, type[NodeOptions]]:
-    """Every node type by name: the built-in ones and those of installed packages (`batchrun.nodes` entry points).
+    """Every node type by name, all of them imported.
 
     Raises:
         JobError: a package's node type cannot be loaded, or takes a name that is already in use.
     """
-    found = {name: _load(name, target) for name, target in _BUILT_IN.items()}
-    for point in entry_points(group="batchrun.nodes"):
-        if point.name in found:
-            raise JobError([f"node type {point.name!r} of {point.value} is already in use; its package must name it differently"])
-        found[point.name] = _load(point.name, point.value)
-    return found
+    return {name: node_type(name) for name in node_places()}
 
 
-def _load(name: str, target: str) -> type[NodeOptions]:
+def node_type(name: str) -> type[NodeOptions]:
+    """One of the node types in `node_places`.
+
+    Raises:
+        JobError: it cannot be loaded, or a package's node type takes a name that is already in use.
+    """
+    target = node_places()[name]
     module, _, attribute = target.partition(":")
     try:
         options = getattr(import_module(module), attribute)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from batchrun.core.errors import Outage
+from batchrun.core.items import Usage
 from batchrun.core.protocols import Slot
 from batchrun.workflows.context import Context
 from batchrun.workflows.parts import Parts
 
 
-class _Held:
+class Held:
     """A slot that is kept, whatever waits."""
 
     @asynccontextmanager
     async def parked(self) -> AsyncIterator[None]:
+        """It is not given back."""
         yield
 
 
@@ -39,6 +41,8 @@ class Scope:
             request is about to be sent: no clock runs between the two.
         resting: a node that queues awaits in it what is no work of its own, such as the time until it asks again: when the execution
             stops, that ends at once.
+        expecting: a node that queues makes a request in it that is counted by what it uses, and reports within it what that was; what
+            is expected comes out of the budget meanwhile.
         is_late: tells a node that queues, when its call is cancelled, whether its time is over: nobody comes back for it.
         parts: of a call that runs other plans.
         sharing: of a call that is made for several items, the part that this one has in it; for the engine alone.
@@ -48,11 +52,12 @@ class Scope:
     call_key: str | None = None
     context: Context | None = None
     cache_hit: bool = False
-    slot: Slot = _Held()
+    slot: Slot = Held()
     sending: Callable[..., None] = staticmethod(lambda *, in_doubt: None)  # noqa: ARG005
     outage: Outage | None = None
     queued: Callable[[], Callable[[], None]] = staticmethod(lambda: lambda: None)
     resting: Callable[[], AbstractContextManager[None]] = staticmethod(nullcontext)
+    expecting: Callable[[Usage], AbstractAsyncContextManager[None]] = staticmethod(lambda _use: nullcontext())
     is_late: Callable[[], bool] = staticmethod(lambda: False)
     parts: Parts | None = None
     sharing: Any = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,10 +32,11 @@ def files(folder: Path, items: int) -> Iterator[dict[str, Any]]:
 
 def command(job: str, items: int, folder: str, words: list[str]) -> Any:
     """A command, so many times; each time is an item."""
+    compiled = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # as installed packages are
     full = [sys.executable, *(word.replace("JOB", job).replace("FOLDER", folder) for word in words)]
 
     def once() -> bool:
-        done = subprocess.run(full, capture_output=True, text=True, check=False)
+        done = subprocess.run(full, env=compiled, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BenchmarkError(f"{full}: {done.stderr}")
         return True

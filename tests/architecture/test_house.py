@@ -8,12 +8,24 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "batchrun"
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 50
+_COMMAND = """
+import sys
+from batchrun.cli import main
+sys.argv = ["batchrun", *{arguments}]
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+"""
 PIN = re.compile(r"([A-Za-z0-9._-]+)==[A-Za-z0-9.+!]+")
 
 
@@ -71,6 +83,7 @@ def test_only_places_that_call_user_code_catch_everything() -> None:
     allowed = {
         *("batchrun/engine/attempt.py", "batchrun/engine/calls.py", "batchrun/engine/failures.py", "batchrun/engine/gathering.py"),
         *("batchrun/engine/part_engines.py", "batchrun/engine/parts.py", "batchrun/engine/settling.py"),
+        "batchrun/engine/batch_runs.py",  # inputs and outputs of items that are called together: values of users may run code of theirs
         *("batchrun/nodes/guarded.py", "batchrun/nodes/python.py"),  # the former: constructors, setup and pickling of users' values
         "batchrun/execution/reporting.py",  # a report, drawn by libraries of whatever a result holds, which the run must survive
         "batchrun/telemetry/sinks.py",  # callbacks of users, which the run must survive
@@ -109,8 +122,28 @@ def test_import_loads_no_heavy_library() -> None:
 
 def test_help_loads_no_heavy_library() -> None:
     """`batchrun --help` answers at once."""
-    program = "import sys\nfrom batchrun.cli import main\nsys.argv = ['batchrun', '--help']\ntry:\n    main()\nexcept SystemExit:\n    pass"
-    assert _loaded_by(program, "asyncio", "httpx", "polars", "pyarrow", "pydantic") == []
+    assert _loaded_by(_COMMAND.format(arguments=["--help"]), "asyncio", "httpx", "polars", "pyarrow", "pydantic") == []
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_commands_load_only_what_the_job_needs(command: str, tmp_path: Path) -> None:
+    """A small job is checked, and run, in less time than it takes to load what it makes no use of."""
+    others = [f"batchrun.nodes.{name}" for name in ("chat", "file", "flux", "http", "nadoo", "remote", "switch", "workflow")]
+    unneeded = ["aiohttp", "cryptography", "deltalake", "duckdb", "httpx", "obstore", "opentelemetry", "prometheus_client", *others]
+    if command == "validate":
+        unneeded += ["pyarrow.compute", "tqdm", "batchrun.engine.engine", "batchrun.dispatch.dispatcher", "batchrun.reports"]
+    arguments = [command, "configs/quickstart.yaml", "--set", f"output.path={tmp_path}"]
+    assert _loaded_by(_COMMAND.format(arguments=arguments), *unneeded) == []
+
+
+def test_packages_that_load_late_offer_what_they_say() -> None:
+    """Every name of such a package is found, and no module of it has one of the names: its import would take the place of the other."""
+    late = [path.parent for path in _python_files("batchrun") if "__getattr__ = loader(" in path.read_text(encoding="utf-8")]
+    assert len(late) > 1
+    for folder in late:
+        package = import_module(".".join(folder.relative_to(ROOT).parts))
+        assert [name for name in package.__all__ if not hasattr(package, name)] == []
+        assert {path.stem for path in folder.iterdir()}.intersection(package.__all__) == set()
 
 
 def test_constraints_are_exact_and_complete() -> None:

@@ -54,6 +54,13 @@ def test_quiet_prints_nothing_and_json_only_the_record(project: Project) -> None
     assert (silent.code, silent.out, silent.err) == (0, "", "")
 
 
+def test_quiet_does_not_hide_why_a_run_did_not_complete(project: Project) -> None:
+    """A line in the log of a cron job is all that its reader has."""
+    ended = project.batchrun("run", "job.yaml", "--quiet", "--set", "run.budget.max_calls=1", "--set", "run.parallelism=1")
+    (line,) = ended.err.splitlines()
+    assert ended.code == 4 and project.record["execution_id"] in line and "paused" in line and "max_calls" in line
+
+
 def test_a_terminal_gets_a_progress_bar(project: Project) -> None:
     """Where a person watches, progress is a bar with the counts; the summary follows it."""
     terminal, inside = pty.openpty()

@@ -12,7 +12,8 @@ import pytest
 
 from batchrun.client import Execution, submit
 from batchrun.core.ids import new_execution_id
-from batchrun.execution import prepare, submitted
+from batchrun.execution import submitted
+from batchrun.execution.prepare import prepare
 from batchrun.testing.loopback import LoopbackServer, json_answer
 from tests.e2e.conftest import PATIENCE_SECONDS, Ended, Project
 from tests.e2e.held import ITEMS, begun, held, held_job, log, release, until, until_begun, until_told

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchrun.core.ids import new_execution_id
-from batchrun.execution import account, control, prepare, submitted
+from batchrun.execution import account, control, submitted
+from batchrun.execution.prepare import prepare
 from tests.e2e.conftest import Calls, Project
 from tests.e2e.steered import ITEMS, JOB, Steered, steering, until
 

@@ -16,7 +16,8 @@ import pytest
 
 import batchrun
 from batchrun.core.ids import new_execution_id
-from batchrun.execution import prepare, submitted
+from batchrun.execution import submitted
+from batchrun.execution.prepare import prepare
 from tests.e2e.conftest import PATIENCE_SECONDS, Project
 
 STEPS = """\

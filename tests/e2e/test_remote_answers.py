@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -46,6 +47,17 @@ def test_a_submit_is_sent_again_only_where_surely_no_run_has_begun(project: Proj
         project.batchrun("run", "job.yaml")
         assert sum(request.method == "POST" for request in server.requests) == posts
     assert errors(project) == {"item 0": error}
+
+
+def test_an_answer_that_broke_off_is_asked_for_again_where_the_job_says_so(project: Project) -> None:
+    """It is a lost one, too. One that can be read and names no run is a mistake in the job: more runs would be of no use."""
+    for cut, posts, error in ((Answer(body=b'{"id": "r'), 2, None), (json_answer({"id": None}), 1, "SubmitInDoubt")):
+        with LoopbackServer(scripted({"POST": [cut, WELL], "GET": [WELL]})) as server:
+            work(project, server.url, "on_lost_submit: resubmit", items=1)
+            project.batchrun("run", "job.yaml")
+            assert errors(project) == {"item 0": error}
+            assert sum(request.method == "POST" for request in server.requests) == posts
+        shutil.rmtree(project.folder / "runs")
 
 
 def test_a_service_that_cannot_be_reached_has_begun_nothing(project: Project) -> None:

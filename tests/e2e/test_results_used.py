@@ -157,6 +157,18 @@ def test_copies_are_written_again_after_a_retry(tmp_path: Path) -> None:
     assert '"label":"odd"' in (execution.folder / "results.ndjson").read_text()
 
 
+def test_a_retry_is_chosen_by_the_columns_that_the_result_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by those that are fields of the output: of an item that failed they are null."""
+    monkeypatch.chdir(tmp_path)
+    pl.DataFrame(ROWS).write_parquet(tmp_path / "rows.parquet")
+    execution = run(tmp_path / "rows.parquet", flatten=True)
+    assert batchrun.retry(execution.folder, "label = 'even' OR score > 0", quiet=True) is None
+    again = batchrun.retry(execution.folder, "label IS NULL AND score IS NULL", quiet=True)
+    assert again is not None and again.results["attempts"].to_pylist() == [1, 6, 1]
+    with pytest.raises(JobError, match='unknown column "lable"; did you mean "label"'):
+        batchrun.retry(execution.folder, "lable IS NULL", quiet=True)
+
+
 @pytest.mark.parametrize(
     ("output", "problem"),
     [

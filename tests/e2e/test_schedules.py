@@ -160,6 +160,19 @@ def test_the_end_of_the_scheduler_does_not_end_an_execution(gated: Project) -> N
         (gated.folder / "begun").unlink()
 
 
+def test_a_firing_names_its_execution_while_it_runs(gated: Project) -> None:
+    """Who wonders what runs there can watch it, pause it, or cancel it."""
+    add(gated)
+    make_due(gated)
+    assert gated.batchrun("schedule", "run", "--once").code == 0
+    until_begun(gated)
+    (firing,), id = listed(gated, "nightly"), gated.record["execution_id"]
+    assert (firing["status"], firing["execution_id"]) == ("running", id)
+    assert id in gated.batchrun("schedule", "list").out
+    open_gate(gated)
+    assert ended(gated).execution_id == id
+
+
 def test_a_firing_whose_process_was_killed_is_noticed_and_told(gated: Project) -> None:
     """A process that runs out of memory cannot call for help; the scheduler does, and names the execution to go on with."""
     add(gated, "--on-failure-command", "tee told.json")

@@ -11,7 +11,8 @@ import signal
 import pytest
 
 from batchrun.client import Execution
-from batchrun.execution import prepare, submitted
+from batchrun.execution import submitted
+from batchrun.execution.prepare import prepare
 from batchrun.results import find_item
 from tests.e2e.conftest import Calls, Project, ended
 from tests.e2e.holding import cells, fields, files, held, is_kept, item, kill, page, release, shown, until, write

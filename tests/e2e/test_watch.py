@@ -14,7 +14,8 @@ from itertools import pairwise
 
 import pytest
 
-from batchrun.execution import Record, prepare, submitted
+from batchrun.execution import Record, submitted
+from batchrun.execution.prepare import prepare
 from tests.e2e.conftest import Calls, Project, ended
 from tests.e2e.holding import held, kill, release, shown, write
 

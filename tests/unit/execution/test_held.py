@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,6 +146,14 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
 def test_only_our_own_processes_are_watched() -> None:
     """A program that uses batchrun is not ended by it."""
     assert limit_seconds(plan(5), Run()) is None
+
+
+def test_what_is_loaded_in_our_own_processes_is_not_looked_through_for_garbage() -> None:
+    """It stays to the end, and going through all of it again takes longer than a small run."""
+    end_when_held(60)
+    kept = gc.get_freeze_count()
+    end_when_held(None)
+    assert (kept > 0, gc.get_freeze_count()) == (True, 0)
 
 
 @pytest.mark.usefixtures("_ours")

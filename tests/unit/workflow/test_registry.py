@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batchrun.core.errors import JobError
-from batchrun.workflows.registry import node_types
+from batchrun.workflows.registry import node_places, node_types
 
 MODULE = """
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: upper-nodes\nVersion: 1.0\n")
     monkeypatch.syspath_prepend(tmp_path)
-    node_types.cache_clear()
+    node_places.cache_clear()
     yield info / "entry_points.txt"
-    node_types.cache_clear()
+    node_places.cache_clear()
 
 
 def test_installed_packages_add_node_types(package: Path) -> None:
@@ -45,6 +45,13 @@ def test_installed_packages_add_node_types(package: Path) -> None:
     found = node_types()
     assert found["upper"].__name__ == "UpperNode"
     assert {"python", "template"} < set(found)
+
+
+def test_node_types_have_the_names_they_are_listed_under() -> None:
+    """A node type is looked up by name before its module is imported, and says its name again in the JSON Schema."""
+    assert {name: options.__dataclass_fields__["type"].default for name, options in node_types().items()} == {
+        name: name for name in node_places()
+    }
 
 
 @pytest.mark.parametrize(
