@@ -31,6 +31,7 @@ class EngineSettings(NamedTuple):
         lane_slots: where lanes mark the items they begin; null: nobody asks.
         is_cancelled: whether somebody has cancelled the execution.
         on_sent_back: is told of each call that failed and will be made again; from any thread. Null: nobody wants to know.
+        cores: that this process is to use; null: all that it may.
     """
 
     execution_id: str
@@ -47,3 +48,4 @@ class EngineSettings(NamedTuple):
     lane_slots: LaneSlots | None = None
     is_cancelled: Callable[[], bool] = lambda: False
     on_sent_back: Callable[[SentBack], None] | None = None
+    cores: int | None = None
