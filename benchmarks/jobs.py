@@ -78,10 +78,16 @@ def executed(job: Job, overrides: dict[str, Any] | None = None) -> batchrun.Exec
 
 def warmed_up(job: Callable[[Path], Job], folder: Path, overrides: dict[str, Any] | None = None) -> float:
     """Run a job over a few items, three times. Returns the least it took: the first time pays for imports."""
-    few, seconds = make_dataset(folder / "few.parquet", _WARM_ITEMS), []
+    few = make_dataset(folder / "few.parquet", _WARM_ITEMS)
+    return least_seconds(lambda: executed(job(few), overrides))
+
+
+def least_seconds(work: Callable[[], Any]) -> float:
+    """Do the same thing three times. Returns the least it took."""
+    seconds = []
     for _ in range(_WARM_RUNS):
         began = time.perf_counter()
-        executed(job(few), overrides)
+        work()
         seconds.append(time.perf_counter() - began)
     return min(seconds)
 

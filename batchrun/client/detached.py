@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from batchrun.client.importable import refuse_local_functions
 from batchrun.client.pauses import Pauses
 from batchrun.client.spawning import Spawned, log_size, portable, spawn, why_it_ended
 from batchrun.client.starting import DatasetVersion, end_unbegun, folder_of, new_folder, submit_again, undone
@@ -18,6 +17,7 @@ from batchrun.config import load_job, with_outputs
 from batchrun.core.errors import BatchrunError, ExecutionError, JobError, Problem
 from batchrun.core.job import Job
 from batchrun.execution import Record, job_of, submitted
+from batchrun.execution.importable import refuse_local_functions
 from batchrun.execution.prepare import prepare
 from batchrun.results.journal import is_locked
 from batchrun.store import store_home

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchrun.client.importable import refuse_local_functions
 from batchrun.client.running import run_here
 from batchrun.client.starting import folder_of, new_folder
 from batchrun.config import locate
@@ -17,6 +16,7 @@ from batchrun.core.errors import Problem
 from batchrun.core.job import Job
 from batchrun.core.plans import JobPlan
 from batchrun.execution import ExecutionRun, Record
+from batchrun.execution.importable import refuse_local_functions
 from batchrun.execution.planning import count_items, planned, with_sample
 from batchrun.execution.prepare import Prepared, Sample, prepare
 from batchrun.execution.sampled import SampleEvents

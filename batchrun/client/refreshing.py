@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from batchrun.client.detached import start
 from batchrun.client.execution import Execution
-from batchrun.client.importable import refuse_local_functions
 from batchrun.client.running import Listeners, run_here
 from batchrun.client.starting import folder_of, undone
 from batchrun.core.errors import JobError
@@ -20,6 +19,7 @@ from batchrun.core.job import Dataset, Job
 from batchrun.core.refreshes import RefreshPlan
 from batchrun.execution import Earlier, ExecutionRun, Record, submitted
 from batchrun.execution.comparing import Compared
+from batchrun.execution.importable import refuse_local_functions
 from batchrun.execution.prepare import Prepared, prepare
 from batchrun.execution.refreshing import alone, last_good, plan_of
 from batchrun.store import store_home

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from batchrun.client.importable import importable_name
 from batchrun.config.source import plain
 from batchrun.core.errors import ExecutionError, JobError
+from batchrun.execution.importable import importable_name
 from batchrun.results.files import explained
 from batchrun.store import store_home
 

@@ -232,11 +232,15 @@ class Run:
     """How long the execution may run, over all its resumes, before it is paused; null: without limit."""
     durable: bool = True
     """Keep a journal, so that a crash costs only the calls in flight; false: a crash costs the whole run."""
+    backend: Literal["local", "processes"] = "local"
+    """Where items run: in this process, or slices of them in worker processes, each of which runs whole items."""
+    processes: int | None = None
+    """How many worker processes, with backend processes; null: as many as there are cores."""
 
     def __post_init__(self) -> None:
         too_few = self.max_open_items is not None and self.max_open_items < self.parallelism
         refuse(
-            at_least(1, parallelism=self.parallelism, max_parallel_nodes=self.max_parallel_nodes),
+            at_least(1, parallelism=self.parallelism, max_parallel_nodes=self.max_parallel_nodes, processes=self.processes),
             problem("max_open_items", f"must be ≥ parallelism ({self.parallelism}), got {self.max_open_items}" if too_few else None),
             above(0, item_timeout_seconds=self.item_timeout_seconds, timeout_seconds=self.timeout_seconds),
             at_least(0, max_throttled_seconds=self.max_throttled_seconds, grace_seconds=self.grace_seconds),

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import chain, repeat
-from typing import Any
+from itertools import chain
 
 import polars as pl
 import pyarrow as pa
 
 from batchrun.core.errors import ExecutionError
 from batchrun.core.items import Item
+from batchrun.datasets.handing import ORDINAL, ItemShape
 from batchrun.datasets.kept import Kept
 from batchrun.datasets.parquet import ReadFailed
 from batchrun.datasets.row_digests import row_digests
@@ -25,17 +24,7 @@ _LIST_BYTES = 4 * 2**20
 _REST_ROWS = 65_536
 _REST_BYTES = 16 * 2**20
 
-_ORDINAL = "__batchrun_ordinal"
-
-# Item._make without its Python frame: a fifth of the time it takes to make an item.
-_item: Callable[[tuple[Any, ...]], Item] = partial(tuple.__new__, Item)
-
-
-@dataclass(frozen=True, slots=True)
-class ItemWindow:
-    """The columns of one list of items that the result copies: `source_item_id`, `item_index` and the kept ones."""
-
-    columns: pa.RecordBatch
+_ORDINAL = ORDINAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +67,18 @@ class Loaded:
             step = _step(frame, _LIST_ITEMS, _LIST_BYTES)
             for start in range(0, frame.height, step):
                 yield self._items(frame.slice(start, step))
+
+    def rows_of(self, wanted: bytearray | None = None) -> Iterator[pl.DataFrame]:
+        """The same as rows, with their ordinals: `shape` makes items of them, in this process or in another one."""
+        for frame in self._frames(wanted, self.shape.read):
+            step = _step(frame, _LIST_ITEMS, _LIST_BYTES)
+            for start in range(0, frame.height, step):
+                yield frame.slice(start, step)
+
+    @property
+    def shape(self) -> ItemShape:
+        """How rows become items."""
+        return ItemShape(id_column=self.id_column, columns=self.columns, window_schema=self.window_schema)
 
     def rest(self, left: bytearray) -> Iterator[tuple[pa.Int64Array, pa.RecordBatch]]:
         """The ordinals and the window columns of items that are not run, in order, a bounded number at a time.
@@ -157,22 +158,13 @@ class Loaded:
                 yield numbered
 
     def _copied(self) -> list[str]:
-        kept = self.window_schema.names[2:]
-        return kept if self.id_column == INDEX else [self.id_column, *kept]
+        return self.shape.copied
 
     def _copies(self, frame: pl.DataFrame) -> pa.RecordBatch:
-        columns = (frame[name] for name in (self.id_column, INDEX, *self.window_schema.names[2:]))
-        # One chunk: to join texts here moves their places, to join them in Arrow form copies all of them once more.
-        some = pl.DataFrame([column.alias(str(at)) for at, column in enumerate(columns)]).rechunk()
-        return to_batch(some.to_arrow().columns, self.window_schema)
+        return self.shape.copies(frame)
 
     def _items(self, frame: pl.DataFrame) -> list[Item]:
-        window = ItemWindow(self._copies(frame))
-        count = frame.height
-        indexes = frame[INDEX].to_list()
-        ids: list[Any] = indexes if self.id_column == INDEX else frame[self.id_column].to_list()
-        data: Any = frame.select(self.columns).to_struct().to_list() if self.columns else ({} for _ in range(count))
-        return list(map(_item, zip(frame[_ORDINAL].to_list(), indexes, ids, data, repeat(window), range(count), strict=False)))
+        return self.shape.items(frame)
 
 
 def _reading(slabs: Iterator[Slab]) -> Iterator[Slab]:

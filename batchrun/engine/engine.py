@@ -80,7 +80,7 @@ class Engine:
         self._settling = Settling(replace(policy, batched=self.batches.calls))
         self._calls = Calls(self._settling)
         self._work = LaneWork(self._calls, self._settling, self._abandoned)
-        hint, slots = ProcessHint(self._settings.on_note), self._settings.lane_slots
+        hint, slots = ProcessHint(self._settings.on_note, self._settings.cores), self._settings.lane_slots
         self._lanes = LanePool(self._settings.run.parallelism, self._work.hooks, hint, slots)
         self._open = OpenItems(self.plan, self._lanes, keeper)
         most_together = self._settings.run.max_parallel_nodes

@@ -32,6 +32,7 @@ class EngineSettings(NamedTuple):
         is_cancelled: whether somebody has cancelled the execution.
         on_stopping: called on the event loop when nothing is to be waited for any more, once or more often.
         on_sent_back: is told of each call that failed and will be made again; from any thread. Null: nobody wants to know.
+        cores: that this process is to use; null: all that it may.
     """
 
     execution_id: str
@@ -49,3 +50,4 @@ class EngineSettings(NamedTuple):
     is_cancelled: Callable[[], bool] = lambda: False
     on_stopping: Callable[[], None] = lambda: None
     on_sent_back: Callable[[SentBack], None] | None = None
+    cores: int | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Literal
+
 from batchrun.core.executions import Stop
 from batchrun.core.job import Run
 
@@ -21,3 +24,13 @@ def waiting_stop(count: int) -> Stop:
 def timeout_stop(run: Run) -> Stop:
     """The time of the job is over."""
     return Stop("budget", f"run.timeout_seconds, {run.timeout_seconds:g} s, is used up: to go on, raise it and resume")
+
+
+def by_status(ordinals: list[int], waits: Callable[[int], bool]) -> Iterator[tuple[Literal["cancelled", "waiting"], list[int]]]:
+    """Items that were not run, by what they are."""
+    waiting = [ordinal for ordinal in ordinals if waits(ordinal)]
+    if waiting:
+        yield "waiting", waiting
+        ordinals = sorted({*ordinals} - {*waiting})
+    if ordinals:
+        yield "cancelled", ordinals

@@ -132,7 +132,7 @@ class Watch:
         with explained(path):
             file = path.open("ab")
         with file, _telling(self._folder, is_told=self._keeps):
-            look = _Look(self._limit_seconds, file)
+            look = Look(self._limit_seconds, file)
             try:
                 yield
             finally:
@@ -141,7 +141,7 @@ class Watch:
                     forget(self._folder)
 
 
-class _Look:
+class Look:
     """Sets the end of the process anew again and again, for as long as the event loop runs."""
 
     def __init__(self, limit_seconds: float, file: BinaryIO) -> None:
@@ -155,6 +155,7 @@ class _Look:
         self._next = self._loop.call_later(min(_LOOK_SECONDS, self._limit_seconds / 4), self._look)
 
     def close(self) -> None:
+        """Look no more: the process is not ended."""
         self._next.cancel()
         faulthandler.cancel_dump_traceback_later()
 

@@ -16,6 +16,7 @@ from batchrun.datasets import ONE_VALUE, Source
 from batchrun.execution.naming import Pinned, PinnedTable, open_dataset, pin
 from batchrun.execution.outputs import keep_problems, output_problems, publish_problems
 from batchrun.execution.secrets import secrets_of
+from batchrun.execution.slices.refusing import slice_problems
 from batchrun.net.connecting import located, warnings_about
 from batchrun.workflows.compiler import Surroundings, compile_workflow
 from batchrun.workflows.plan import Plan
@@ -104,7 +105,7 @@ def prepare(
     except JobError as error:
         problems += error.problems
     columns = _columns(dataset, loaded, pinned)
-    problems += [*keep_problems(loaded.job.output.keep, columns), *publish_problems(loaded.job.output)]
+    problems += [*keep_problems(loaded.job.output.keep, columns), *publish_problems(loaded.job.output), *slice_problems(loaded)]
     try:
         compiled = _compiled(loaded, columns)
         kept = {name: dataset.columns[name] if dataset is not None else "string" for name in loaded.job.output.keep if name in columns}

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from batchrun.core.executions import Progress, ResourceState
 from batchrun.core.job import Resource
 from batchrun.core.secrets import Mask
-from batchrun.dispatch.dispatcher import Dispatcher
-from batchrun.engine.engine import Engine
-from batchrun.engine.item_run import ItemRun
+from batchrun.execution.backing import Dispatching, Working
 from batchrun.net.shared import states
 from batchrun.results import NodeTotals, ResultTotals, ResultWriter
 
@@ -22,11 +21,11 @@ PROGRESS_FIELDS = frozenset(field.name for field in fields(Progress))
 class Followed(NamedTuple):
     """The rooms that know how far an execution is."""
 
-    dispatcher: Dispatcher[ItemRun]
-    engine: Engine
+    dispatcher: Dispatching
+    engine: Working
     writer: ResultWriter
     total_items: int
-    resources: Mapping[str, Resource]
+    resources: Mapping[str, Resource] = MappingProxyType({})
     mask: Mask = Mask()
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import anyio
 import pyarrow as pa
@@ -25,9 +25,9 @@ from batchrun.dispatch.feed import Feed
 from batchrun.dispatch.neighbours import Rooms
 from batchrun.engine.batches import BatchSizes
 from batchrun.engine.engine import Engine, EngineSettings
-from batchrun.engine.item_run import ItemRun
+from batchrun.execution.backing import Dispatching
 from batchrun.execution.caching import cache_of
-from batchrun.execution.ends import ONLY_RETRIED, ONLY_SAMPLED, timeout_stop, waiting_stop
+from batchrun.execution.ends import ONLY_RETRIED, ONLY_SAMPLED, by_status, timeout_stop, waiting_stop
 from batchrun.execution.event_loop import loop_options
 from batchrun.execution.held import ONLY_HELD, Watch, forget, limit_seconds, notes_of
 from batchrun.execution.live import Live
@@ -40,6 +40,9 @@ from batchrun.execution.progress import Followed, at_end
 from batchrun.execution.publishing import publish_ended
 from batchrun.execution.reporting import note_report
 from batchrun.execution.resume import Earlier
+from batchrun.execution.slices.account import Ports
+from batchrun.execution.slices.dispatching import Slices
+from batchrun.execution.slices.opening import slices_of
 from batchrun.execution.steering import Steering
 from batchrun.execution.summary import Outcome, execution_record, table_metadata
 from batchrun.execution.telling import Listener, Running, Telling
@@ -76,7 +79,8 @@ class ExecutionRun:
         self._steering = Steering(prepared, lambda text: self._live.note(text))  # noqa: PLW0108 - made below
         self._mask = prepared.mask
         self._live = Live(folder, prepared.loaded.name, quiet=quiet, on_request=self._steering.on_request, mask=self._mask.text)
-        self._dispatcher: Dispatcher[ItemRun] | None = None
+        self._dispatcher: Dispatching | None = None
+        self._slices: Slices | None = None  # the same, when the items run in worker processes
         self._fault: str | None = None  # what broke the run
         self._has_stuck_threads = False
         self._batches: Mapping[str, BatchSizes] = {}
@@ -173,7 +177,6 @@ class ExecutionRun:
             writer = ResultWriter(self.folder, layout, journal=kept.journal, recovered=kept.recovered, spent=kept.spent)
             self._steering.keep = writer.keep
             self._dispatch_all(items, writer)
-            self._refuse_gaps()
             with suppress(ExecutionError):  # a full disk is told by the writer
                 self._opened.record.enter("finalizing")
             expected_items = self._put_rest(items, writer)
@@ -193,20 +196,26 @@ class ExecutionRun:
                 shutil.rmtree(self.folder, ignore_errors=True)  # aborted, and nothing to go on from
         return totals
 
-    def _refuse_gaps(self) -> None:
-        if self._fault is not None and self._earlier is not None:
-            raise ExecutionError(f"{self._fault}; what was done is kept in the journal")  # the rows would have gaps
-
     def _dispatch_all(self, items: Loaded, writer: ResultWriter) -> None:
         try:
             with rare_collections(), cache_of(self.prepared.plan, self._opened.record, self._live.note) as cache:
                 anyio.run(self._dispatch, items, writer, cache, backend_options=loop_options(self.prepared.plan))
         except ExecutionError as broken:
             self._fault = str(broken)
+        if self._fault is not None and (self._earlier is not None or (self._slices is not None and self._slices.account.has_gaps)):
+            raise ExecutionError(f"{self._fault}; what was done is kept in the journal")  # the rows would have gaps
 
     async def _dispatch(self, items: Loaded, writer: ResultWriter, cache: OutputCache | None) -> None:
         loaded, plan = self.prepared.loaded, self.prepared.plan
         kept, mask, note = self._opened.durability, self._mask, self._live.note
+        sink = self._telling.sink(writer, self._opened.layout)
+        sink = MaskedResults(sink, mask) if mask else sink
+        if loaded.run.backend == "processes" and not self._held_items:
+            ports = Ports(writer, sink, kept.spending, note, self._telling.pass_on, masked_events(self._telling.on_sent_back, mask))
+            slices = self._dispatcher = self._slices = slices_of(self.prepared, self._opened, ports, is_told=self._telling.has_sinks)
+            await self._follow(Followed(slices, slices, writer, items.total_items), slices.run)
+            self._batches = slices.batches
+            return
         watch = Watch(self.folder, limit_seconds(plan, loaded.run), keeps=self._earlier is not None and self._earlier.runs_chosen)
         settings = EngineSettings(
             self.execution_id,
@@ -224,36 +233,39 @@ class ExecutionRun:
             on_stopping=partial(stop_waiting, self.prepared.resources),
             on_sent_back=masked_events(self._telling.on_sent_back, mask),
         )
-        sink = self._telling.sink(writer, self._opened.layout)
-        sink = MaskedResults(sink, mask) if mask else sink
-        self._telling.serve(Running(loaded.name, writer, lambda: self.progress, lambda: self._live.waits.seconds))
         async with Engine(plan, settings, on_stop=lambda cause: dispatcher.stop(Stop(cause.reason, mask.text(cause.message)))) as engine:
             dispatcher = self._dispatcher = Dispatcher(
                 engine, Rooms(Feed(items.windows(kept.wanted(items.total_items))), sink), loaded.run, kept.counts(), items.total_items
             )
-            if (seconds := kept.seconds_left) is not None:
-                asyncio.get_running_loop().call_later(seconds, dispatcher.stop, timeout_stop(loaded.run))
             followed = Followed(dispatcher, engine, writer, items.total_items, self.prepared.resources, mask)
             try:
-                with self._steering.of(dispatcher), watch.armed():
-                    async with self._live.following(followed):
-                        await (dispatcher.run_chunks() if plan.is_in_chunks else dispatcher.run_items())
+                with watch.armed():
+                    await self._follow(followed, dispatcher.run_chunks if plan.is_in_chunks else dispatcher.run_items)
             finally:
                 self._has_stuck_threads = engine.abandoned_count > 0
                 self._batches = engine.batches.sizes
                 self._resources = mask.value(states(self.prepared.resources))
+
+    async def _follow(self, followed: Followed, work: Callable[[], Awaitable[None]]) -> None:
+        self._telling.serve(Running(self.prepared.loaded.name, followed.writer, lambda: self.progress, lambda: self._live.waits.seconds))
+        if (seconds := self._opened.durability.seconds_left) is not None:
+            asyncio.get_running_loop().call_later(seconds, followed.dispatcher.stop, timeout_stop(self.prepared.loaded.run))
+        with self._steering.of(followed.dispatcher):
+            async with self._live.following(followed):
+                await work()
 
     def _put_rest(self, items: Loaded, writer: ResultWriter) -> int:
         """Write the rows of the items that were not run. Returns how many rows the result must have."""
         loaded = self._dispatcher.loaded_items if self._dispatcher is not None else 0
         if self._fault is not None and self._dispatcher is not None:  # else it broke before the first item, and reading is no trouble
             return loaded
-        rows = loaded
+        rows, kept = loaded, self._opened.durability
+        left = kept.left_over(items.total_items, loaded if self._slices is None else 0)
+        left = left if self._slices is None else self._slices.account.left_over(left)
         try:
-            for ordinals, columns in items.rest(self._opened.durability.left_over(items.total_items, loaded)):
-                for status, some in _by_status(ordinals.to_pylist(), self._opened.durability.waits):
-                    chosen = columns.filter(pc.is_in(ordinals, pa.array(some, pa.int64())))
-                    writer.put_rest(chosen, some, status)
+            for ordinals, columns in items.rest(left):
+                for status, some in by_status(ordinals.to_pylist(), kept.waits):
+                    writer.put_rest(columns.filter(pc.is_in(ordinals, pa.array(some, pa.int64()))), some, status)
                 rows += columns.num_rows
         except ExecutionError as broken:
             self._fault = str(broken)
@@ -286,13 +298,3 @@ class ExecutionRun:
             only = ONLY_HELD if self._held_items else ONLY_RETRIED if self.prepared.sample is None else ONLY_SAMPLED
             return waiting_stop(waiting) if waiting == undone else only
         return stop
-
-
-def _by_status(ordinals: list[int], waits: Callable[[int], bool]) -> Iterator[tuple[Literal["cancelled", "waiting"], list[int]]]:
-    """Items that were not run, by what they are."""
-    waiting = [ordinal for ordinal in ordinals if waits(ordinal)]
-    if waiting:
-        yield "waiting", waiting
-        ordinals = sorted({*ordinals} - {*waiting})
-    if ordinals:
-        yield "cancelled", ordinals

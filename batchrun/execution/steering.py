@@ -11,8 +11,7 @@ from contextlib import contextmanager, suppress
 from batchrun.core.errors import ExecutionError, JobError
 from batchrun.core.executions import Stop
 from batchrun.core.items import KeptNode
-from batchrun.dispatch.dispatcher import Dispatcher
-from batchrun.engine.item_run import ItemRun
+from batchrun.execution.backing import Dispatching
 from batchrun.execution.control import Request
 from batchrun.execution.decisions import decided_nodes
 from batchrun.execution.prepare import Prepared
@@ -43,7 +42,7 @@ class Steering:
         self._prepared = prepared
         self._on_note = on_note
         self._record: Record | None = None
-        self._dispatcher: Dispatcher[ItemRun] | None = None
+        self._dispatcher: Dispatching | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # while items run
         self._signalled_at = math.inf
         self._is_told = False  # what another signal would do
@@ -53,7 +52,7 @@ class Steering:
         self._record = record
 
     @contextmanager
-    def of(self, dispatcher: Dispatcher[ItemRun]) -> Iterator[None]:
+    def of(self, dispatcher: Dispatching) -> Iterator[None]:
         """Let requests, those from before included, reach the dispatcher while it runs the items. On its event loop."""
         self._dispatcher, self._loop = dispatcher, asyncio.get_running_loop()
         self._begin_stop()

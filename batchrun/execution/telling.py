@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,8 +15,6 @@ from batchrun.core.events import (
     EventSink,
     ExecutionEnded,
     ExecutionStarted,
-    ItemEnded,
-    NodeEnded,
     ProgressMade,
     SentBack,
     Throttled,
@@ -24,6 +22,7 @@ from batchrun.core.events import (
 from batchrun.core.executions import Progress
 from batchrun.core.items import ItemResult, Usage
 from batchrun.core.protocols import ResultSink
+from batchrun.execution.item_events import events_of
 from batchrun.execution.opening import Opened
 from batchrun.execution.summary import Outcome
 from batchrun.results import NodeTotals, ResultLayout, ResultWriter
@@ -34,8 +33,6 @@ from batchrun.telemetry.prometheus import Figures, MetricsServer, NodeFigures, P
 from batchrun.telemetry.sinks import Broadcast, ManyAtOnce
 
 Listener: TypeAlias = EventSink | Prometheus
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Running(NamedTuple):
@@ -125,6 +122,16 @@ class Telling:
         """
         return writer if self._broadcast is None else _ToldResults(writer, self._broadcast, self._id, layout)
 
+    @property
+    def has_sinks(self) -> bool:
+        """Whether somebody wants to know what happens to each item."""
+        return self._broadcast is not None
+
+    def pass_on(self, events: Sequence[Event]) -> None:
+        """Tell of what happened to items elsewhere."""
+        if self._broadcast is not None:
+            self._broadcast.put(events)
+
     def progress_made(self, progress: Progress) -> None:
         """Tell how far the execution is."""
         if self._broadcast is not None:
@@ -198,51 +205,3 @@ class _ToldResults:
     def put(self, results: Sequence[ItemResult]) -> None:
         self._writer.put(results)
         self._broadcast.put(list(events_of(results, self._id, self._layout)))
-
-
-def events_of(results: Sequence[ItemResult], execution_id: str, layout: ResultLayout) -> Iterator[Event]:
-    """What happened to items that have ended: for each, its node executions and then its end."""
-    now = datetime.now(UTC)
-    for result in results:
-        item, before = result.item, Counter[int]()
-        for record in result.nodes:
-            position, status, attempts, started, duration_ms, _, _, error, _, usage, cache_hit = record
-            node_id, node_type = layout.nodes[position] if position >= 0 else layout.parts[-1 - position]
-            started_at, at = _times(started, duration_ms, now)
-            yield NodeEnded(
-                execution_id=execution_id,
-                at=at,
-                item_index=item.item_index,
-                source_item_id=item.id,
-                node_id=node_id,
-                node_type=node_type,
-                occurrence=before[position],
-                status=status,
-                attempts=attempts,
-                started_at=started_at,
-                duration_ms=duration_ms,
-                cache_hit=cache_hit,
-                usage=usage,
-                error=error,
-            )
-            before[position] += 1
-        started_at, ended_at = _times(result.started_at, result.duration_ms, now)
-        yield ItemEnded(
-            execution_id=execution_id,
-            at=ended_at,
-            item_index=item.item_index,
-            source_item_id=item.id,
-            status=result.status,
-            attempts=result.attempts,
-            started_at=started_at,
-            duration_ms=result.duration_ms,
-            error=result.error,
-        )
-
-
-def _times(started_us: int | None, duration_ms: float, now: datetime) -> tuple[datetime | None, datetime]:
-    """When it began and ended; what never began ended now."""
-    if started_us is None:
-        return None, now
-    started_at = _EPOCH + timedelta(microseconds=started_us)
-    return started_at, started_at + timedelta(milliseconds=duration_ms)

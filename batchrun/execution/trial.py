@@ -16,7 +16,7 @@ from batchrun.config import locate
 from batchrun.core.errors import JobError, known_values
 from batchrun.core.ids import new_execution_id
 from batchrun.core.items import Item, ItemResult
-from batchrun.datasets.loaded import ItemWindow
+from batchrun.datasets.handing import ItemWindow
 from batchrun.dispatch.slots import Slots, WorkerSlot
 from batchrun.engine.engine import Engine, EngineSettings
 from batchrun.execution.prepare import Prepared, prepare, prepare_without_dataset

@@ -48,7 +48,7 @@ def main() -> None:
     last_words = int(sys.argv[2])
     os.set_inheritable(last_words, False)
     connection.set_inheritable(False)
-    _die_with(int(sys.argv[3]))
+    die_with(int(sys.argv[3]))
     sys.argv[:] = ["batchrun-worker"]
     faulthandler.enable(last_words, all_threads=False)
     for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C reaches the whole group; when to end is up to the parent
@@ -59,7 +59,8 @@ def main() -> None:
         _serve(connection, inbox, runner)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """End this process when the one that started it ends, whatever ends that."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before that

@@ -119,7 +119,7 @@ class WorkerPool:
             return worker
         worker.kill()
         exit_code = await worker.exit_code
-        reason = f"it was not ready after {_START_SECONDS:g} s" if is_late else f"it ended with {_shown(exit_code)}"
+        reason = f"it was not ready after {_START_SECONDS:g} s" if is_late else f"it ended with {exit_shown(exit_code)}"
         raise self._not_started(answer, reason, worker.last_words)
 
     def _not_started(self, answer: bytes | None, reason: str, where: str) -> NodeError:
@@ -134,7 +134,7 @@ class WorkerPool:
 
     def _crashed(self, exit_code: int, last_words: str) -> NodeError:
         self._crashes += 1
-        message = f"the call ended its worker process with {_shown(exit_code)}"
+        message = f"the call ended its worker process with {exit_shown(exit_code)}"
         if self._crashes >= _MOST_CRASHES:
             message += f"; so did the {_MOST_CRASHES - 1} calls before it, and none has ended well in between"
         error = WorkerCrashed(message, exit_code)
@@ -249,7 +249,8 @@ def _value(answer: bytes) -> Any:
     return unpacked(answer[1:], "the output")
 
 
-def _shown(exit_code: int) -> str:
+def exit_shown(exit_code: int) -> str:
+    """How a process ended, for people."""
     if exit_code >= 0:
         return f"exit code {exit_code}"
     try:

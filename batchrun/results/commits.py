@@ -80,8 +80,13 @@ class GroupCommit:
     def rows(self, batch: pa.RecordBatch, ordinals: Sequence[int]) -> None:
         """Write rows of the result, after what is kept of their nodes: the last word about an item is its row."""
         if self._journal is not None:
+            self.frame(memoryview(rows_frame(batch, ordinals)))
+
+    def frame(self, body: bytes | memoryview) -> None:
+        """The same with rows that are a frame already."""
+        if self._journal is not None:
             self._write_nodes()
-            self._journal.append(ROWS, memoryview(rows_frame(batch, ordinals)))
+            self._journal.append(ROWS, body)
 
     def commit(self) -> None:
         """Bring everything that was taken to the disk."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -115,6 +115,17 @@ class ResultTotals:
         return counters if self.reused_items else {name: count for name, count in counters.items() if name != "reused_items"}
 
 
+class _Counted(NamedTuple):
+    """What a tally has counted; see its attributes."""
+
+    items: Counter[str]
+    groups: dict[tuple[str, str | None], FailureGroup]
+    calls: dict[tuple[str, str], tuple[int, int, float, float, int]]
+    durations: dict[str, Counter[int]]
+    used: dict[str, tuple[int, int, float]]
+    parts: dict[str, str]
+
+
 class Tally:
     """Counts while results come in. One thread counts; `snapshot` may be called from any."""
 
@@ -152,6 +163,29 @@ class Tally:
     def add_unfinished(self, status: ItemStatus, count: int) -> None:
         """Count items that never ran."""
         self._items[status] += count
+
+    def merge(self, other: Tally) -> None:
+        """Count what another one has counted, of other items."""
+        items, groups, calls, durations, used, parts = other.counted()
+        self._items.update(items)
+        self._parts |= parts
+        for key, group in groups.items():
+            key = key if key in self._groups or len(self._groups) < _MAX_GROUPS else ("other", None)  # noqa: PLW2901 - the same group
+            known = self._groups.get(key, replace(group, error_type=key[0], node_id=key[1], count=0))
+            self._groups[key] = replace(known, count=known.count + group.count)
+        for of, (count, attempts, total_ms, max_ms, hits) in calls.items():
+            before = self._calls.get(of, _NO_CALLS)
+            sums = (before[0] + count, before[1] + attempts, before[2] + total_ms)
+            self._calls[of] = (*sums, max(before[3], max_ms), before[4] + hits)
+        for node_id, buckets in durations.items():
+            self._durations.setdefault(node_id, Counter()).update(buckets)
+        for node_id, amounts in used.items():
+            sent, answered, cost = self._used.get(node_id, _NOTHING_USED)
+            self._used[node_id] = (sent + amounts[0], answered + amounts[1], cost + amounts[2])
+
+    def counted(self) -> _Counted:
+        """All that was counted."""
+        return _Counted(self._items, self._groups, self._calls, self._durations, self._used, self._parts)
 
     def add_node_executions(self, batch: pa.RecordBatch) -> None:
         """Count node executions, given as columns."""

@@ -19,6 +19,7 @@ from batchrun.results.columns import ResultColumns
 from batchrun.results.commits import Checkpoint, GroupCommit
 from batchrun.results.files import discard, explained, hidden, publish, unwritable
 from batchrun.results.flat import flat_schema, flattened, is_of_output
+from batchrun.results.handed import HandedRows
 from batchrun.results.journal import Journal
 from batchrun.results.parquet import RowGroups
 from batchrun.results.reader import RESULT_FILE
@@ -37,7 +38,7 @@ _REPEATING = (
 """Columns with few different values. Most others differ in every row: a dictionary would make them larger and slower."""
 
 
-_Message: TypeAlias = Sequence[ItemResult] | Sequence[KeptNode] | Checkpoint
+_Message: TypeAlias = Sequence[ItemResult] | Sequence[KeptNode] | Checkpoint | HandedRows
 
 
 class ResultWriter:
@@ -121,6 +122,12 @@ class ResultWriter:
         if results:
             self._handed_over += len(results)
             self._queue.put(results)
+
+    def put_rows(self, rows: HandedRows) -> None:
+        """Hand over rows that another process has made; as `put`."""
+        self._refuse_if_broken()
+        self._handed_over += len(rows.ordinals)
+        self._queue.put(rows)
 
     def keep(self, nodes: Sequence[KeptNode]) -> None:
         """Keep what nodes of items that are not completed have come to; from any thread. See `NodeJournal`."""
@@ -224,6 +231,12 @@ class ResultWriter:
     def _take(self, message: _Message) -> None:
         if isinstance(message, Checkpoint):
             self._commits.checkpoint(message)
+        elif isinstance(message, HandedRows):
+            self._taken += len(message.ordinals)
+            self._tally.merge(message.tally)
+            self._commits.frame(message.body)
+            self._reorder.add_rows(message.batch(), message.ordinals)
+            self._commits.expect()
         elif isinstance(message[0], KeptNode):
             self._commits.nodes(message)  # type: ignore[arg-type] # a list of one kind
         else:

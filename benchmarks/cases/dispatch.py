@@ -16,9 +16,10 @@ def loop(dataset: str, items: int, folder: str) -> Any:
     return loops.measured(dataset_of(dataset, items, folder), Path(folder), schema, loops.three_nodes)
 
 
-def job(dataset: str, items: int, folder: str, node_executions: str = "full") -> Any:
+def job(dataset: str, items: int, folder: str, node_executions: str = "full", backend: str = "local") -> Any:
     """The job."""
-    return measured(lambda source: three_nodes(source, Path(folder)), dataset, items, folder, {"output.node_executions": node_executions})
+    overrides = {"output.node_executions": node_executions, "run.backend": backend}
+    return measured(lambda source: three_nodes(source, Path(folder)), dataset, items, folder, overrides)
 
 
 CASES = (
@@ -31,6 +32,7 @@ CASES = (
             Variant(name="loop", call="benchmarks.cases.dispatch:loop"),
             Variant(name="batchrun", call="benchmarks.cases.dispatch:job"),
             Variant(name="batchrun, no node records", call="benchmarks.cases.dispatch:job", arguments={"node_executions": "none"}),
+            Variant(name="batchrun, slices", call="benchmarks.cases.dispatch:job", arguments={"backend": "processes"}),
             Variant(name="Daft", call="benchmarks.peers.with_daft:rows", peer="daft"),
             Variant(name="HF datasets", call="benchmarks.peers.with_datasets:rows", peer="datasets", share=0.2),
             Variant(name="Ray Data", call="benchmarks.peers.with_ray:rows", peer="ray", share=0.2),
@@ -41,6 +43,7 @@ CASES = (
         quick_items=5_000,
         aims=(
             Aim(variant="batchrun", at_most=1.3, against="loop"),
+            Aim(variant="batchrun, slices", at_most=0.75, against="loop"),
             Aim(variant="batchrun", at_most=1 / 5, against="HF datasets"),
             Aim(variant="batchrun", at_most=1 / 8, against="Ray Data"),
             Aim(variant="batchrun", at_most=1 / 20, against="DataChain"),

@@ -15,7 +15,7 @@ from batchrun import Dataset, Job, Output, Run, Workflow
 from batchrun.nodes.python import PythonNode
 from batchrun.nodes.workers import usable_cores
 from benchmarks.functions import numbers_for
-from benchmarks.jobs import executed
+from benchmarks.jobs import executed, least_seconds
 from benchmarks.model import Aim, Case, Variant
 
 _MILLISECONDS = 5.0
@@ -42,7 +42,7 @@ def bare(numbers: int, items: int, folder: str, processes: int = 0) -> Any:
     return work
 
 
-def job(numbers: int, items: int, folder: str, placement: Any) -> Any:
+def job(numbers: int, items: int, folder: str, placement: Any, backend: Any = "local") -> Any:
     """The job."""
     node = PythonNode(id="compute", call="benchmarks.functions:compute", inputs={"numbers": "{{ item.numbers }}"}, placement=placement)
 
@@ -50,11 +50,11 @@ def job(numbers: int, items: int, folder: str, placement: Any) -> Any:
         path = Path(folder) / f"{count}.parquet"
         pl.DataFrame({"numbers": [numbers] * count}).write_parquet(path)
         output = Output(path=str(Path(folder) / "runs"))
-        run = Run(parallelism=2 * usable_cores())
+        run = Run(parallelism=2 * usable_cores(), backend=backend)
         return executed(Job(name="processes", dataset=Dataset(path=str(path)), workflow=Workflow(nodes=(node,)), run=run, output=output))
 
-    execution(10)
-    return lambda: execution(items).progress.completed_items
+    fixed_seconds = least_seconds(lambda: execution(10))
+    return lambda: execution(items).progress.completed_items, fixed_seconds
 
 
 _THIS = "benchmarks.cases.processes"
@@ -68,11 +68,15 @@ CASES = (
             Variant(name="bare, all cores", call=f"{_THIS}:bare"),
             Variant(name="bare, one process", call=f"{_THIS}:bare", arguments={"processes": 1}),
             Variant(name="batchrun, in: process", call=f"{_THIS}:job", arguments={"placement": "process"}),
+            Variant(name="batchrun, slices", call=f"{_THIS}:job", arguments={"placement": "auto", "backend": "processes"}),
             Variant(name="batchrun, in: auto", call=f"{_THIS}:job", arguments={"placement": "auto"}),
         ),
         files=files,
         items=2_000,
         quick_items=40,
-        aims=(Aim(variant="batchrun, in: process", at_most=1 / 0.9, against="bare, all cores"),),
+        aims=(
+            Aim(variant="batchrun, in: process", at_most=1 / 0.9, against="bare, all cores"),
+            Aim(variant="batchrun, slices", at_most=1 / 0.9, against="bare, all cores"),
+        ),
     ),
 )

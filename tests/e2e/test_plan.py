@@ -207,7 +207,7 @@ def test_what_cannot_be_planned_is_refused_before_anything_runs(job: Project, ar
 def test_tokens_and_cost_are_extrapolated_and_the_budget_is_compared(job: Project) -> None:
     """Who pays for models knows beforehand what it comes to."""
     with FaultyService(chat=Chat()) as service:
-        chat(job, service.url, run="budget: {max_cost: 0.0001, max_tokens: 100000}")
+        chat(job, service.url, run="budget: {max_cost: 0.0006, max_tokens: 100000}")
         plan = plan_of(job, "--sample", "10")
         assert service.seen("/v1/*").count == 10
         used, rest = plan["sample"]["usage"], plan["rest"]
@@ -217,7 +217,7 @@ def test_tokens_and_cost_are_extrapolated_and_the_budget_is_compared(job: Projec
             assert rest[name]["low"] <= rest[name]["expected"] <= rest[name]["high"]
         assert rest["cost"]["expected"] == pytest.approx(rest["input_tokens"]["expected"] * 2e-6 + rest["output_tokens"]["expected"] * 8e-6)
         (warning,) = plan["warnings"]
-        assert warning.startswith("run.budget.max_cost, 0.0001, does not suffice: it takes about")
+        assert warning.startswith("run.budget.max_cost, 0.0006, does not suffice: it takes about")
         resumed = job.batchrun("resume", "latest", "--set", "run.budget.max_cost=null")
         assert resumed.code == 0, resumed.err
         assert service.seen("/v1/*").count == 40 and max(service.seen("/v1/*").by_item.values()) == 1

@@ -34,7 +34,7 @@ def refuse_local_functions(loaded: LoadedJob, advice: str = _ADVICE) -> None:
         Problem(("workflow", "nodes", position, name), f"{reason}; {advice}")
         for position, options in enumerate(loaded.workflow.nodes)
         for name, function in _functions(options)
-        if (reason := _reason(function))
+        if (reason := why_not_importable(function))
     ]
     if problems:
         raise locate(problems, loaded)
@@ -50,7 +50,7 @@ def importable_name(function: Callable[..., Any]) -> str:
         >>> importable_name(len)
         'builtins:len'
     """
-    reason = _reason(function)
+    reason = why_not_importable(function)
     if reason:
         raise JobError([f"{reason}; {_ADVICE}"])
     module, name = _names(function)
@@ -65,7 +65,7 @@ def _functions(options: NodeOptions) -> Iterator[tuple[str, Callable[..., Any] |
             yield field.name, value
 
 
-def _reason(function: Callable[..., Any] | str) -> str | None:
+def why_not_importable(function: Callable[..., Any] | str) -> str | None:
     """Why another process cannot import a function; null: it can."""
     if isinstance(function, str):
         return _reason_of_name(function)
