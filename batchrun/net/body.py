@@ -16,6 +16,7 @@ ACCEPT_ENCODING = "gzip, deflate"
 
 _GZIP = ("gzip", "x-gzip")
 _PLAIN = ("", "identity")
+_SHOWN = 60  # characters of what a service says, in a message
 # Small, because what follows a finished gzip member is copied: thousands of empty members in one large slice would be slow.
 _SLICE_BYTES = 16_384
 
@@ -79,7 +80,7 @@ class _Decompressor:
     def __init__(self, coding: str) -> None:
         if coding not in (*_GZIP, "deflate"):
             raise ResponseError(
-                f"the body is compressed as {coding!r}; what can be read is {ACCEPT_ENCODING}, so ask for that in Accept-Encoding"
+                f"the body is compressed as {coding[:_SHOWN]!r}; what can be read is {ACCEPT_ENCODING}, so ask for that in Accept-Encoding"
             )
         self._coding = coding
         self._stream: zlib._Decompress | None = None

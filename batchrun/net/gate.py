@@ -244,6 +244,8 @@ class Gate:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if not self._waiting and not len(self._parked):
+            return
         self._give_up()
         self._call_parked()
         while self._waiting:
