@@ -19,6 +19,7 @@ from batchrun.datasets.row_digests import row_digests
 from batchrun.datasets.scan import INDEX, Scan, Slab
 from batchrun.datasets.schema import to_batch
 
+_DIGESTED_ROWS = 16_384
 _LIST_ITEMS = 2_048
 _LIST_BYTES = 4 * 2**20
 _REST_ROWS = 65_536
@@ -136,7 +137,8 @@ class Loaded:
             ExecutionError: a file is damaged, or an expression fails on a value.
         """
         columns = list(dict.fromkeys(chain(() if self.id_column == INDEX else (self.id_column,), *groups)))
-        for frame in self._frames(None, columns):
+        # A number is made of the text of a row, which takes many times the memory of its values.
+        for frame in chain.from_iterable(frame.iter_slices(_DIGESTED_ROWS) for frame in self._frames(None, columns)):
             numbers = {group: row_digests(frame, group) for group in dict.fromkeys(map(tuple, groups))}
             named = (numbers[tuple(group)].alias(str(at)) for at, group in enumerate(groups))
             yield pl.DataFrame([frame[self.id_column].alias("source_item_id"), frame[INDEX].alias("item_index"), *named])
