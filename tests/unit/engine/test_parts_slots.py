@@ -234,5 +234,5 @@ def test_items_that_ended_leave_nothing_behind(is_async: bool) -> None:
     finally:
         gc.enable()
     assert {"completed", "failed"} <= {result.status for result in results}
-    assert most[0] < 200
+    assert most[0] < 1_000  # failures keep theirs until their chunk, of 512 at most, is handed over
     assert len(_Held.alive) < 20
