@@ -234,5 +234,5 @@ def test_items_that_ended_leave_nothing_behind(is_async: bool) -> None:
     finally:
         gc.enable()
     assert {"completed", "failed"} <= {result.status for result in results}
-    assert most[0] < 1_000  # failures keep theirs until their chunk, of 512 at most, is handed over
+    assert most[0] < 600  # what is at work and not handed over, a chunk of 512 items at most: it does not grow with the items
     assert len(_Held.alive) < 20
