@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import weakref
@@ -64,11 +65,14 @@ async def test_an_abandoned_call_that_keeps_the_processor_busy_does_not_hold_bac
 async def test_a_retry_goes_before_items_that_have_not_begun() -> None:
     """Retries run beside fresh items, never after them: thousands may be queued."""
     calls: list[int] = []
+    loop = asyncio.get_running_loop()
 
     def call(n: int) -> int:
         calls.append(n)
         if n == 0 and calls.count(0) == 1:
             raise ConnectionError("again")
+        if n % 100 == 99:  # so that the event loop gets to queue the retry before the lane has gone through all items
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(10)
         return n
 
     await RowRun(nodes=[node("call", call, inputs=N)], run=Run(parallelism=1, retry=SOON), window=1_900).results(rows(1_900))
