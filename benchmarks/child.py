@@ -14,34 +14,41 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+from benchmarks.warming import Warm
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
     """Do the work that the task names, and write what it took into the file that the task names."""
     task = json.loads(sys.argv[1])
     module, _, name = task["call"].partition(":")
-    ready = getattr(import_module(module), name)(**task["arguments"])
-    work, fixed_seconds = ready if isinstance(ready, tuple) else (ready, 0.0)
+    call = getattr(import_module(module), name)
+    imported_seconds = time.monotonic() - task["started"]  # a clock that all processes of a machine share
+    ready = call(**task["arguments"])
+    work, warm = ready if isinstance(ready, tuple) else (ready, Warm())
     gc.collect()
-    start_seconds = time.monotonic() - task["started"]  # a clock that all processes of a machine share
-    done, seconds, cpu_seconds = _clocked(work)
+    done, told = _clocked(work)
+    told |= {"peak_mib": _peak_mib(), "fixed_seconds": warm.fixed_seconds, "start_seconds": imported_seconds + warm.first_seconds}
+    done = done() if callable(done) else done
     items, facts = done if isinstance(done, tuple) else (done, {})
-    told = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mib": _peak_mib(), "start_seconds": start_seconds}
-    Path(task["answer"]).write_text(json.dumps({**told, "fixed_seconds": fixed_seconds, "items": items, "facts": facts}), encoding="utf-8")
+    Path(task["answer"]).write_text(json.dumps({**told, "items": items, "facts": facts}), encoding="utf-8")
 
 
-def _clocked(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    cpu, began = _cpu_seconds(), time.perf_counter()
+def _clocked(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+    cpu, began = _cpu_seconds(), time.monotonic()
     done = work()
-    seconds = time.perf_counter() - began
-    return done, seconds, _cpu_seconds() - cpu
+    ended = time.monotonic()
+    after = _cpu_seconds()
+    # Of what has ended in between, its parent knows more than was known before; or nobody does, and the harness has watched it.
+    cpu_seconds = sum(spent - cpu.get(process, 0.0) for process, spent in after.items())
+    return done, {"began": began, "ended": ended, "seconds": ended - began, "cpu_seconds": cpu_seconds}
 
 
-def _cpu_seconds() -> float:
-    """CPU time of this process, of those it has waited for, and of those that still run below it."""
+def _cpu_seconds() -> dict[int, float]:
+    """CPU time of this process, and of each that runs below it: with those that each has waited for."""
     own = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return own + sum(sum(map(int, fields[11:15])) for _, fields in descendants(os.getpid())) / _TICKS_PER_SECOND
+    return {0: own} | {number: sum(map(int, fields[11:15])) / TICKS_PER_SECOND for number, fields in descendants(os.getpid())}
 
 
 def _peak_mib() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.child import descendants
+from benchmarks.child import TICKS_PER_SECOND, descendants
 from benchmarks.model import BenchmarkError, Case, CaseResult, Measured, Round, Variant
 
 ROOT = Path(__file__).parents[1]
@@ -111,9 +112,10 @@ def measure(call: str, arguments: Mapping[str, Any], python: str = sys.executabl
         with _Sampler(process.pid) as sampler:
             try:
                 process.wait(_TIMEOUT_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            except subprocess.TimeoutExpired as error:
+                raise BenchmarkError(f"{call} took more than {_TIMEOUT_SECONDS:,} s") from error
+            finally:
+                _end(process)
         said.seek(0)
         text = said.read().decode(errors="replace")
     if process.returncode or not answer.exists():
@@ -121,15 +123,28 @@ def measure(call: str, arguments: Mapping[str, Any], python: str = sys.executabl
     told = json.loads(answer.read_text(encoding="utf-8"))
     if told["items"] != arguments["items"]:
         raise BenchmarkError(f"{call} did {told['items']} of {arguments['items']} items")
-    return Measured(**{**told, "peak_mib": max(told["peak_mib"], sampler.peak_mib)})
+    cpu_seconds = max(told["cpu_seconds"], sampler.cpu_seconds(told.pop("began"), told.pop("ended")))
+    return Measured(**{**told, "cpu_seconds": cpu_seconds, "peak_mib": max(told["peak_mib"], sampler.peak_mib)})
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that still runs, with all that it started: nothing of it may run beside the next measurement."""
+    if process.poll() is None:
+        below = [number for number, _ in descendants(process.pid)]
+        process.kill()
+        for number in below:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        process.wait()
 
 
 class _Sampler:
-    """Watches the resident memory of a process and all below it."""
+    """Watches the resident memory and the CPU time of a process and all below it."""
 
     def __init__(self, pid: int) -> None:
         self.peak_mib = 0.0
         self._pid = pid
+        self._spent: dict[int, list[tuple[float, float]]] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -141,12 +156,24 @@ class _Sampler:
         self._ended.set()
         self._thread.join()
 
+    def cpu_seconds(self, began: float, ended: float) -> float:
+        """What all processes spent between two moments, as far as it was seen: also those whose parents do not care how they end."""
+        total = 0.0
+        for spent in self._spent.values():
+            during = [seconds for moment, seconds in spent if began <= moment <= ended]
+            is_new = spent[0][0] >= began
+            total += during[-1] - (0.0 if is_new else during[0]) if during else 0.0
+        return total
+
     def _watch(self) -> None:
         page = resource.getpagesize()
         while not self._ended.wait(_SAMPLE_SECONDS):
-            numbers = [self._pid, *(number for number, _ in descendants(self._pid))]
-            if len(numbers) > 1:  # a process alone tells its own peak, exactly
-                self.peak_mib = max(self.peak_mib, sum(map(_resident_pages, numbers)) * page / _MIB)
+            now = time.monotonic()
+            below = dict(descendants(self._pid))
+            for number, fields in below.items():
+                self._spent.setdefault(number, []).append((now, sum(map(int, fields[11:13])) / TICKS_PER_SECOND))
+            if below:  # a process alone tells its own peak, exactly
+                self.peak_mib = max(self.peak_mib, sum(map(_resident_pages, (self._pid, *below))) * page / _MIB)
 
 
 def _resident_pages(pid: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +15,9 @@ from batchrun import Dataset, Job, Output, Run, Workflow
 from batchrun.nodes.python import PythonNode
 from benchmarks.functions import clean, label, score
 from benchmarks.model import BenchmarkError
+from benchmarks.warming import WARM_ITEMS, Warm, warm
 
 _ROW_GROUP_ROWS = 100_000
-_WARM_ITEMS = 10
-_WARM_RUNS = 3
 
 
 def make_dataset(path: Path, rows: int) -> Path:
@@ -79,30 +77,20 @@ def executed(job: Job, overrides: dict[str, Any] | None = None) -> batchrun.Exec
     return execution
 
 
-def warmed_up(job: Callable[[Path], Job], folder: Path, overrides: dict[str, Any] | None = None) -> float:
-    """Run a job over a few items, three times. Returns the least it took: the first time pays for imports."""
-    few = make_dataset(folder / "few.parquet", _WARM_ITEMS)
-    return least_seconds(lambda: executed(job(few), overrides))
-
-
-def least_seconds(work: Callable[[], Any]) -> float:
-    """Do the same thing three times. Returns the least it took."""
-    seconds = []
-    for _ in range(_WARM_RUNS):
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+def warmed_up(job: Callable[[Path], Job], folder: Path, overrides: dict[str, Any] | None = None) -> Warm:
+    """Run a job over a few items."""
+    few = make_dataset(folder / "few.parquet", WARM_ITEMS)
+    return warm(lambda: executed(job(few), overrides))
 
 
 def measured(job: Callable[[Path], Job], dataset: str, items: int, folder: str, overrides: dict[str, Any] | None = None) -> Any:
     """A job over the dataset of a case, ready to be measured."""
     source = dataset_of(dataset, items, folder)
-    fixed_seconds = warmed_up(job, Path(folder), overrides)
+    warm_up = warmed_up(job, Path(folder), overrides)
 
     def work() -> tuple[int, dict[str, float]]:
         execution = executed(job(source), overrides)
         size = (execution.folder / "results.parquet").stat().st_size
         return execution.progress.completed_items, {"result_bytes": size}
 
-    return work, fixed_seconds
+    return work, warm_up

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchrun.results import ResultLayout
+from batchrun.results.parquet import RowGroups
 from benchmarks.functions import clean, clean_later, label, label_later, score, score_later, weigh_many
+from benchmarks.warming import WARM_ITEMS, warm
 
-_ROWS_PER_BATCH = 10_000
-_WARM_ROWS = 10
+_ROWS_PER_BATCH = 1_000
+"""As fast as ten times as many, with a tenth of the memory: each JSON text that is kept takes 4 KiB with orjson, however short it is."""
+_ROW_OF_NODES = "node_executions.list.element"
+_REPEATING = [
+    *("status", "error.type", "error.node_id", "priority"),
+    *(f"{_ROW_OF_NODES}.{name}" for name in ("node_id", "node_type", "status", "error.type", "error.node_id")),
+]
 THREE_NODES = ("clean", "score", "label")
 
 
@@ -87,9 +95,13 @@ def batches(dataset: Path) -> Iterator[pa.RecordBatch]:
     yield from pq.ParquetFile(dataset, pre_buffer=False).iter_batches(_ROWS_PER_BATCH, columns=["id", "body", "priority"])
 
 
-def writer(target: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Writes a result as batchrun writes it."""
-    return pq.ParquetWriter(target, schema, compression="zstd", compression_level=1)
+@contextmanager
+def writer(target: Path, schema: pa.Schema) -> Iterator[RowGroups]:
+    """Writes a result as batchrun writes it: the same row groups, compression, dictionaries and statistics."""
+    flat = [each.name for each in schema if each.name != "output" and not pa.types.is_nested(each.type)]
+    file = RowGroups(target, schema, use_dictionary=_REPEATING, write_statistics=flat)
+    yield file
+    file.close()
 
 
 def hand_written(dataset: Path, target: Path, schema: pa.Schema, run: Callable[[Sequence[str]], Records]) -> int:
@@ -97,26 +109,23 @@ def hand_written(dataset: Path, target: Path, schema: pa.Schema, run: Callable[[
     rows = 0
     with writer(target, schema) as file:
         for batch in batches(dataset):
-            file.write_batch(run(batch.column("body").to_pylist()).table(batch, rows, schema))
+            file.append(run(batch.column("body").to_pylist()).table(batch, rows, schema))
             rows += batch.num_rows
     return rows
 
 
 def measured(dataset: Path, folder: Path, schema: pa.Schema, run: Callable[[Sequence[str]], Records]) -> Any:
     """A loop over a dataset, ready to be measured."""
-    table = pa.Table.from_batches([next(batches(dataset)).slice(0, _WARM_ROWS)])
-    pq.write_table(table, folder / "few.parquet")
-    hand_written(folder / "few.parquet", folder / "few-rows.parquet", schema, run)
-    began = time.perf_counter()
-    hand_written(folder / "few.parquet", folder / "few-rows.parquet", schema, run)
-    fixed_seconds = time.perf_counter() - began
+    few = folder / "few.parquet"
+    pq.write_table(pa.Table.from_batches([next(batches(dataset)).slice(0, WARM_ITEMS)]), few)
+    warm_up = warm(lambda: hand_written(few, folder / "few-rows.parquet", schema, run))
     target = folder / "rows.parquet"
 
     def work() -> tuple[int, dict[str, float]]:
         rows = hand_written(dataset, target, schema, run)
         return rows, {"result_bytes": target.stat().st_size}
 
-    return work, fixed_seconds
+    return work, warm_up
 
 
 def three_nodes(bodies: Sequence[str]) -> Records:

@@ -15,6 +15,7 @@ from benchmarks.environments import version_of
 from benchmarks.service import service_name
 
 _PACKAGES = ("batchrun", "polars", "pyarrow", "orjson", "aiohttp", "httpx", "uvloop")
+_MOST_LOAD_RATIO = 0.5
 
 
 def machine(interpreters: Mapping[str, Path]) -> dict[str, Any]:
@@ -39,6 +40,11 @@ def described(about: Mapping[str, Any]) -> str:
         f"{about['date']}; {about['cpu']}, {about['cores']} cores, load {about['load_average']} at the start; {about['system']}; "
         f"Python {about['python']}; {versions}"
     )
+
+
+def is_busy(about: Mapping[str, Any]) -> bool:
+    """Whether so much ran at the start that it takes time from what is measured."""
+    return bool(about["load_average"] > _MOST_LOAD_RATIO * about["cores"])
 
 
 def _cpu() -> str:

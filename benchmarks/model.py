@@ -11,6 +11,9 @@ from typing import Any, Literal, TypeAlias
 Files: TypeAlias = Callable[[Path, int], AbstractContextManager[dict[str, Any]]]
 """Makes what a case needs, given an empty folder and a number of items: arguments for its variants, and a service while it is entered."""
 
+_MOST_TAKEN_OFF_RATIO = 0.25
+_WITH_TWO_DIGITS = 0.2
+
 
 class BenchmarkError(Exception):
     """A measurement could not be made, or did not do the work it was asked to do."""
@@ -23,7 +26,8 @@ class Variant:
     Attributes:
         name: as it is shown.
         call: `module:function` within `benchmarks`. Called in a new process with the arguments of the case, it gets ready and
-            returns a function that does the work and returns how many items it did. Only that function is measured.
+            returns a function that does the work and returns how many items it did, or a function that counts them when the clock
+            has stopped. Only that function is measured. With it may come what a few items took: `warming.Warm`.
         arguments: of this variant, besides those of the case.
         share: the part of the items this one is given: times are compared per item, and some are slow.
         items: how many items it is given, whatever the case says.
@@ -58,7 +62,8 @@ class Aim:
         """As it is shown."""
         if self.of == "seconds":
             return f"{self.variant}: ≤ {self.at_most * 1e3:.0f} ms"
-        return f"{self.variant}: ≤ {self.at_most:.2f} × {'the memory of ' if self.of == 'memory' else ''}{self.against}"
+        digits = 2 if self.at_most >= _WITH_TWO_DIGITS else 3
+        return f"{self.variant}: ≤ {self.at_most:.{digits}f} × {'the memory of ' if self.of == 'memory' else ''}{self.against}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +98,7 @@ class Measured:
         seconds: of the work.
         cpu_seconds: of the work, in all processes that took part.
         peak_mib: resident memory of these processes together; pages that several share count for each.
-        start_seconds: from the start of the process until it was ready: the interpreter, imports, and ten items to warm up.
+        start_seconds: the interpreter, imports, and the first ten items, where there are any to warm up.
         fixed_seconds: of the work when there is next to nothing to do; taken off in comparisons.
         items: how many were done.
         facts: whatever else the variant tells.
@@ -106,6 +111,11 @@ class Measured:
     items: int
     fixed_seconds: float = 0.0
     facts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_rough(self) -> bool:
+        """Whether so much is taken off that the rest says little: what a run costs whatever its items differs from run to run."""
+        return self.fixed_seconds > _MOST_TAKEN_OFF_RATIO * self.seconds
 
     @property
     def micros(self) -> float:

@@ -22,6 +22,8 @@ def job(dataset: str, items: int, folder: str, node_executions: str = "full", ba
     return measured(lambda source: three_nodes(source, Path(folder)), dataset, items, folder, overrides)
 
 
+_ABOUT = 1.2
+_TOOLS = ("Daft", "Daft, async", "HF datasets", "HF datasets, all cores", "Ray Data", "DataChain")
 CASES = (
     Case(
         group="dispatch",
@@ -34,8 +36,16 @@ CASES = (
             Variant(name="batchrun, no node records", call="benchmarks.cases.dispatch:job", arguments={"node_executions": "none"}),
             Variant(name="batchrun, slices", call="benchmarks.cases.dispatch:job", arguments={"backend": "processes"}),
             Variant(name="Daft", call="benchmarks.peers.with_daft:rows", peer="daft"),
+            Variant(name="Daft, async", call="benchmarks.peers.with_daft:async_rows", peer="daft"),
             Variant(name="HF datasets", call="benchmarks.peers.with_datasets:rows", peer="datasets", share=0.2),
-            Variant(name="Ray Data", call="benchmarks.peers.with_ray:rows", peer="ray", share=0.2),
+            Variant(
+                name="HF datasets, all cores",
+                call="benchmarks.peers.with_datasets:rows",
+                arguments={"on_all_cores": True},
+                peer="datasets",
+                share=0.2,
+            ),
+            Variant(name="Ray Data", call="benchmarks.peers.with_ray:rows", peer="ray", share=0.4),
             Variant(name="DataChain", call="benchmarks.peers.with_datachain:rows", peer="datachain", share=0.05),
         ),
         files=tickets,
@@ -47,6 +57,10 @@ CASES = (
             Aim(variant="batchrun", at_most=1 / 5, against="HF datasets"),
             Aim(variant="batchrun", at_most=1 / 8, against="Ray Data"),
             Aim(variant="batchrun", at_most=1 / 20, against="DataChain"),
+            Aim(variant="batchrun", at_most=_ABOUT, against="Daft, async"),
+            Aim(variant="batchrun, no node records", at_most=1, against="Daft, async"),
+            Aim(variant="batchrun, no node records", at_most=_ABOUT, against="Daft"),
+            *(Aim(variant="batchrun, slices", at_most=1, against=tool) for tool in _TOOLS),
         ),
     ),
 )

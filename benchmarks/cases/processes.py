@@ -15,8 +15,9 @@ from batchrun import Dataset, Job, Output, Run, Workflow
 from batchrun.nodes.python import PythonNode
 from batchrun.nodes.workers import usable_cores
 from benchmarks.functions import numbers_for
-from benchmarks.jobs import executed, least_seconds
+from benchmarks.jobs import executed
 from benchmarks.model import Aim, Case, Variant
+from benchmarks.warming import WARM_ITEMS, warm
 
 _MILLISECONDS = 5.0
 
@@ -53,8 +54,8 @@ def job(numbers: int, items: int, folder: str, placement: Any, backend: Any = "l
         run = Run(parallelism=2 * usable_cores(), backend=backend)
         return executed(Job(name="processes", dataset=Dataset(path=str(path)), workflow=Workflow(nodes=(node,)), run=run, output=output))
 
-    fixed_seconds = least_seconds(lambda: execution(10))
-    return lambda: execution(items).progress.completed_items, fixed_seconds
+    warm_up = warm(lambda: execution(WARM_ITEMS))
+    return lambda: execution(items).progress.completed_items, warm_up
 
 
 _THIS = "benchmarks.cases.processes"

@@ -45,7 +45,7 @@ def command(job: str, items: int, folder: str, words: list[str]) -> Any:
     return lambda: sum(once() for _ in range(items))
 
 
-_WORDS = {
+WORDS = {
     "python": ["-c", "pass"],
     "import polars, pyarrow": ["-c", "import polars, pyarrow"],
     "batchrun --help": ["-m", "batchrun", "--help"],
@@ -59,7 +59,7 @@ CASES = (
         about="commands as a person types them; the first ones are what no program in Python, and none with these libraries, can beat",
         baseline="python",
         variants=tuple(
-            Variant(name=name, call="benchmarks.cases.starting:command", arguments={"words": words}) for name, words in _WORDS.items()
+            Variant(name=name, call="benchmarks.cases.starting:command", arguments={"words": words}) for name, words in WORDS.items()
         ),
         files=files,
         items=5,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import daft
-import pyarrow.parquet as pq
 from daft import DataType
 
 from benchmarks import functions
@@ -31,11 +30,10 @@ def _ready(nodes: tuple[Any, Any, Any], dataset: str, items: int, folder: str) -
     kinds = (_CLEANED, _SCORED, _LABELLED)
     clean, score, label = (daft.func(node, return_dtype=kind) for node, kind in zip(nodes, kinds, strict=True))
 
-    def work(count: int, target: Path) -> int:
-        frame = daft.read_parquet(dataset).limit(count)
+    def work(source: str, target: Path) -> None:
+        frame = daft.read_parquet(source)
         frame = frame.with_column("clean", clean(frame["body"]))
         frame = frame.with_column("scored", score(frame["clean"].get("text"), frame["clean"].get("length")))
         frame.select(frame["id"], label(frame["scored"].get("score")).alias("output")).write_parquet(str(target))
-        return sum(pq.ParquetFile(path).metadata.num_rows for path in target.rglob("*.parquet"))
 
-    return ready(work, items, folder)
+    return ready(work, dataset, items, folder)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import datachain
-import pyarrow.parquet as pq
 
 from benchmarks import functions
 from benchmarks.peers import ready
@@ -23,20 +22,19 @@ def score(text: str, length: int) -> float:
     return float(functions.score(text, length)["score"])
 
 
-def label(scored: float) -> str:
+def label(scored: float) -> tuple[str, float]:
     """Third node."""
-    return str(functions.label(scored)["label"])
+    made = functions.label(scored)
+    return made["label"], made["score"]
 
 
 def rows(dataset: str, items: int, folder: str) -> Any:
     """A function for each node."""
     os.environ["DATACHAIN_ROOT_DIR"] = str(Path(folder) / "datachain")
 
-    def work(count: int, target: Path) -> int:
-        rows = datachain.read_parquet(dataset).limit(count)
-        rows = rows.map(clean, output={"text": str, "length": int})
-        rows = rows.map(score, output={"scored": float}).map(label, output={"label": str})
-        rows.select("id", "label", "scored").to_parquet(str(target / "rows.parquet"))
-        return int(pq.ParquetFile(target / "rows.parquet").metadata.num_rows)
+    def work(source: str, target: Path) -> None:
+        rows = datachain.read_parquet(source, source=False)
+        rows = rows.map(clean, output={"text": str, "length": int}).map(score, output={"scored": float})
+        rows.map(label, output={"label": str, "score": float}).select("id", "label", "score").to_parquet(str(target / "rows.parquet"))
 
-    return ready(work, items, folder)
+    return ready(work, dataset, items, folder)

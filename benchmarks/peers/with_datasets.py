@@ -1,4 +1,4 @@
-"""HF datasets: map over rows, in one process as by default."""
+"""HF datasets: map over rows, in one process as by default, and on all cores."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from benchmarks.functions import clean, label, score
 from benchmarks.peers import ready
 
 
-def rows(dataset: str, items: int, folder: str) -> Any:
+def rows(dataset: str, items: int, folder: str, on_all_cores: bool = False) -> Any:  # noqa: FBT001, FBT002 - named in the variants
     """A function for each node."""
+    processes = os.cpu_count() if on_all_cores else None
 
-    def work(count: int, target: Path) -> int:
-        rows = datasets.Dataset.from_parquet(dataset, cache_dir=str(target / "cache"), columns=["id", "body"]).take(count)
-        rows = rows.map(lambda row: {"clean": clean(row["body"])}, remove_columns=["body"])
-        rows = rows.map(lambda row: {"scored": score(row["clean"]["text"], row["clean"]["length"])}, remove_columns=["clean"])
-        rows = rows.map(lambda row: {"output": label(row["scored"]["score"])}, remove_columns=["scored"])
+    def work(source: str, target: Path) -> None:
+        rows = datasets.Dataset.from_parquet(source, cache_dir=str(target / "cache"), columns=["id", "body"])
+        rows = rows.map(lambda row: {"clean": clean(row["body"])}, remove_columns=["body"], num_proc=processes)
+        rows = rows.map(
+            lambda row: {"scored": score(row["clean"]["text"], row["clean"]["length"])}, remove_columns=["clean"], num_proc=processes
+        )
+        rows = rows.map(lambda row: {"output": label(row["scored"]["score"])}, remove_columns=["scored"], num_proc=processes)
         rows.to_parquet(str(target / "rows.parquet"))
-        return len(rows)
 
-    return ready(work, items, folder)
+    return ready(work, dataset, items, folder)

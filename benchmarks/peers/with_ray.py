@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import ray
 
 from benchmarks.functions import clean, label, score
@@ -18,11 +17,10 @@ def rows(dataset: str, items: int, folder: str) -> Any:
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
 
-    def work(count: int, target: Path) -> int:
-        rows = ray.data.read_parquet(dataset, columns=["id", "body"]).limit(count)
+    def work(source: str, target: Path) -> None:
+        rows = ray.data.read_parquet(source).select_columns(["id", "body"])
         rows = rows.map(lambda row: {"id": row["id"], "clean": clean(row["body"])})
         rows = rows.map(lambda row: {"id": row["id"], "scored": score(row["clean"]["text"], row["clean"]["length"])})
         rows.map(lambda row: {"id": row["id"], "output": label(row["scored"]["score"])}).write_parquet(str(target))
-        return sum(pq.ParquetFile(path).metadata.num_rows for path in target.rglob("*.parquet"))
 
-    return ready(work, items, folder)
+    return ready(work, dataset, items, folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -19,9 +20,11 @@ import pytest
 from benchmarks import loops
 from benchmarks.cases import GROUPS, asynchronous, batching, cases, dispatch, reading
 from benchmarks.environments import REQUIREMENTS
+from benchmarks.functions import clean, label, score
 from benchmarks.harness import ROOT
 from benchmarks.jobs import make_dataset
 from benchmarks.model import Case, Variant
+from benchmarks.peers import first_rows, right_rows
 
 VARIANTS = [pytest.param(variant, id=f"{case.name}: {variant.name}") for case in cases() for variant in case.variants]
 TIMES = ("started_at", "completed_at", "duration_ms")
@@ -33,6 +36,13 @@ def without_times(table: pa.Table) -> list[dict[str, Any]]:
         for node in row["node_executions"]:
             del node["started_at"], node["duration_ms"]
     return rows
+
+
+def encodings(path: Path) -> list[tuple[Any, ...]]:
+    """How each column is written: what costs time, and what could be saved by writing less well."""
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = [group.column(at) for at in range(group.num_columns)]
+    return [(each.path_in_schema, each.compression, sorted(each.encodings), each.is_stats_set) for each in columns]
 
 
 @pytest.mark.parametrize(
@@ -56,18 +66,22 @@ def test_the_hand_written_loop_writes_the_table_that_batchrun_writes(
     ours, theirs = pq.read_table(result), pq.read_table(tmp_path / "rows.parquet")
     assert ours.schema.equals(theirs.schema)
     assert without_times(ours) == without_times(theirs)
+    assert encodings(result) == encodings(tmp_path / "rows.parquet")
 
 
 def test_reading_delivers_the_rows_that_polars_delivers(tmp_path: Path) -> None:
     """Both sides count what they read; the count must be able to be wrong."""
     with reading.files(tmp_path, 1_003) as given:
         for kind in ("parquet", "csv"):
-            assert reading.by_polars(**given, items=1_003, folder=str(tmp_path), kind=kind)() == 1_003
+            work, _ = reading.by_polars(**given, items=1_003, folder=str(tmp_path), kind=kind)
+            assert work() == 1_003
             for into in ("batches", "items"):
                 folder = tmp_path / f"{kind}-{into}"
                 folder.mkdir()
-                assert reading.by_batchrun(**given, items=1_003, folder=str(folder), kind=kind, into=into)() == 1_003
-        assert reading.by_polars(str(tmp_path / "items"), 2_000, str(tmp_path), "parquet")() != 2_000
+                work, _ = reading.by_batchrun(**given, items=1_003, folder=str(folder), kind=kind, into=into)
+                assert work() == 1_003
+        work, _ = reading.by_polars(str(tmp_path / "items"), 2_000, str(tmp_path), "parquet")
+        assert work() != 2_000
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -127,10 +141,12 @@ def test_the_command_measures_and_writes_what_was_asked_for(tmp_path: Path) -> N
     written = json.loads((tmp_path / "out.json").read_text())
     assert [case["case"] for case in written["cases"]] == ["dispatch", "resume"]
     medians = {median["variant"]: median for median in written["cases"][0]["medians"]}
-    assert medians["loop"]["ratio"] == 1
+    assert medians["batchrun"]["is_rough"]
+    assert medians["batchrun"]["ratio"] is None
     assert medians["batchrun"]["items"] == 300
     assert medians["batchrun"]["cpu_micros"] > 0 < medians["batchrun"]["peak_mib"]
-    assert {"cpu", "cores", "python", "versions"} <= written["machine"].keys()
+    assert {"cpu", "cores", "python", "versions", "load_average"} <= written["machine"].keys()
+    assert written["machine"]["command"] == f"python -m benchmarks {' '.join(words)}"
     assert "batchrun resume" in done.stdout
     assert "</svg>" in (tmp_path / "out.svg").read_text()
     text = page.read_text()
@@ -147,6 +163,10 @@ def test_the_command_measures_and_writes_what_was_asked_for(tmp_path: Path) -> N
         (["--only", "dispach"], "'dispach' is none of dispatch, asynchronous,"),
         (["--peers", "spark"], "'spark' is none of daft,"),
         (["--items", "many"], "must be a number, or CASE=NUMBER"),
+        (["--rounds", "0"], "must be a whole number from 1 on, got '0'"),
+        (["--quick", "--check"], "too few items"),
+        (["--json", "nowhere/out.json"], "nowhere/out.json cannot be written: there is no folder nowhere"),
+        (["--write-docs", "nowhere.md"], "nowhere.md cannot be written"),
     ],
 )
 def test_a_mistake_in_the_command_is_told_before_anything_is_measured(words: Sequence[str], said: str) -> None:
@@ -154,6 +174,45 @@ def test_a_mistake_in_the_command_is_told_before_anything_is_measured(words: Seq
     done = subprocess.run([sys.executable, "-m", "benchmarks", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_what_was_measured_outlives_an_interruption(tmp_path: Path) -> None:
+    """An hour of measurements must not be lost to a key, and nothing may go on running."""
+    words = ["--quick", "--only", "durability,waiting", "--items", "durability=100,waiting=10000000", "--json", str(tmp_path / "out.json")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "waiting, 50 at a time, round 1 of 1: loop" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted: 1 cases were measured" in said
+    assert [case["case"] for case in json.loads((tmp_path / "out.json").read_text())["cases"]] == ["durability"]
+
+
+def test_outputs_of_other_tools_are_checked_row_by_row(tmp_path: Path) -> None:
+    """A tool that computes nothing, or something else, would be the fastest of all."""
+    source = make_dataset(tmp_path / "items.parquet", 30)
+    rows = [label(score(**clean(body))["score"]) for body in pq.read_table(source)["body"].to_pylist()]
+    given: dict[str, list[Any]] = {"id": list(range(30)), "output": rows}
+    wrong = {"id": given["id"], "output": [*rows[:29], {"label": "none", "score": 0.0}]}
+    twice = {"id": [*given["id"], 0], "output": [*rows, rows[0]]}
+    flat = {"id": given["id"], "label": [row["label"] for row in rows], "score": [row["score"] for row in rows]}
+    for name, columns, expected in [("right", given, 30), ("wrong", wrong, 29), ("twice", twice, 0), ("flat", flat, 30)]:
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table(columns), tmp_path / name / "rows.parquet")
+        assert right_rows(source, tmp_path / name, 30) == expected, name
+
+
+def test_other_tools_read_a_file_of_the_items_they_are_given(tmp_path: Path) -> None:
+    """A tool that reads a whole file for ten of its rows has that taken off as if it were paid once."""
+    source = make_dataset(tmp_path / "items.parquet", 250_000)
+    few = pq.ParquetFile(first_rows(str(source), 120_000, tmp_path / "few.parquet"))
+    assert [few.metadata.row_group(at).num_rows for at in range(few.num_row_groups)] == [100_000, 20_000]
+    assert few.read().equals(pq.read_table(source).slice(0, 120_000))
 
 
 def test_loops_and_batchrun_share_the_columns() -> None:

@@ -46,7 +46,8 @@ def test_variants_take_turns_and_each_measurement_is_a_process_of_its_own(tmp_pa
     assert [list(each) for each in result.rounds] == [["a", "b"]] * 2
     measured = result.rounds[0]["a"]
     assert (measured.items, measured.fixed_seconds, measured.facts) == (100, 0.25, {"size": 7.0})
-    assert measured.start_seconds > 0 < measured.seconds
+    assert 100 < measured.start_seconds < 160
+    assert measured.seconds > 0
 
 
 @pytest.mark.parametrize(
@@ -104,8 +105,8 @@ def test_the_peak_of_memory_is_seen_though_it_was_given_back(tmp_path: Path) -> 
     assert large.peak_mib > 300
 
 
-@pytest.mark.parametrize("then", ["", "input()"])
+@pytest.mark.parametrize("then", ["", "input()", "ignored"])
 def test_the_cpu_time_of_other_processes_counts(tmp_path: Path, then: str) -> None:
     """Tools that work in processes, whether these have ended or not, would seem to need no time at all."""
     measured = measure(f"{WORKS}:elsewhere", {"items": 1, "folder": str(tmp_path), "then": then})
-    assert measured.cpu_seconds > 0.05
+    assert measured.cpu_seconds > (0.05 if then != "ignored" else 0.5)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 
 from benchmarks.cases.dispatch import CASES
 from benchmarks.model import Aim, Case, CaseResult, Measured
-from benchmarks.report import judged, row, table, verdicts, write_docs
+from benchmarks.plot import plot
+from benchmarks.report import judged, row, table, untold, verdicts, write_docs
 
 ABOUT = {
     "date": "2026-11-21",
@@ -52,6 +54,28 @@ def test_ratios_are_taken_within_a_round() -> None:
 def test_what_does_not_depend_on_the_items_is_taken_off() -> None:
     """Start-up is told apart, and is not spread over the items."""
     assert measured(1.5, fixed_seconds=0.5).micros == pytest.approx(1_000)
+
+
+def test_ratios_that_are_mostly_chance_are_not_told() -> None:
+    """When nearly all of the time is taken off, a slow tool can look like the fastest of all."""
+    aims = (Aim(variant="batchrun", at_most=1.3, against="loop"),)
+    found = result((1.0, 1.0), aims=aims)
+    rough = replace(found, rounds=({"loop": measured(1.0), "batchrun": measured(10.0, fixed_seconds=9.99)},))
+    assert row(rough, "batchrun").ratio is None
+    assert verdicts(rough) == []
+    assert untold(rough) == [str(aims[0])]
+    assert untold(found) == []
+    assert "~10.00 µs" in table(rough)
+    assert "~: too few items" in table(rough)
+
+
+def test_the_picture_says_what_the_table_says() -> None:
+    """A picture without the machine, the versions and the command is passed on without them."""
+    drawn = plot([result((1.0, 20.0))], {**ABOUT, "command": "python -m benchmarks --quick"})
+    assert drawn.startswith("<svg ")
+    assert drawn.endswith("</svg>\n")
+    for said in ("dispatch", "× loop; one round", "20.00 × (20.0 ms)", "a CPU, 2 cores", "x 1", "python -m benchmarks --quick"):
+        assert said in drawn
 
 
 def test_aims_are_judged_by_the_medians() -> None:

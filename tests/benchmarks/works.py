@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from benchmarks.warming import Warm
 
 SPIN = "total = 0\nfor number in range(5_000_000):\n    total += number\nprint(total, flush=True)\n"
 
@@ -20,7 +23,7 @@ def noted(log: str, name: str, items: int, folder: str) -> Any:
         return items, {"size": 7.0}
 
     _note(log, f"{name} is ready")
-    return work, 0.25
+    return work, Warm(first_seconds=100, fixed_seconds=0.25)
 
 
 def _note(log: str, line: str) -> None:
@@ -48,10 +51,14 @@ def large(items: int, folder: str) -> Any:
 
 
 def elsewhere(items: int, folder: str, then: str) -> Any:
-    """Has another process compute, which is still there afterwards or not."""
+    """Has another process compute, which is still there afterwards or not, or ends without anybody being told what it took."""
     del folder
 
     def work() -> int:
+        if then == "ignored":
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            subprocess.Popen([sys.executable, "-c", SPIN * 8], stdout=subprocess.DEVNULL).wait()
+            return items
         process = subprocess.Popen([sys.executable, "-c", SPIN + then], stdout=subprocess.PIPE, stdin=subprocess.PIPE)
         atexit.register(process.kill)
         if process.stdout is not None:
