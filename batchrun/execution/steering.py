@@ -109,7 +109,11 @@ class Steering:
 
     def _begin_stop(self) -> None:
         requested, dispatcher = self.requested, self._dispatcher
-        if requested is None or dispatcher is None or dispatcher.stop_cause is not None:
+        if requested is None or dispatcher is None:
+            return
+        if dispatcher.stop_cause is not None:
+            if requested.reason == "cancel":
+                dispatcher.stop(requested)  # what worker processes run hears of it as well
             return
         advice = "; once more to abort without a result" if requested.reason == "signal" else ""
         self._is_told = requested.reason == "signal"

@@ -1,4 +1,4 @@
-"""How many items a worker process is given at once: enough to keep it busy, and so few that all of them end together."""
+"""How many items a worker process is given: enough to keep it busy, and so few that all of them end together."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def next_slice(items: int, seconds: float) -> int:
     """
     growth = _SECONDS / max(seconds, _SECONDS / 1000)
     return max(1, min(LARGEST_SLICE, round(items * min(max(growth, 1 / _MOST_GROWTH), _MOST_GROWTH))))
+
+
+def shares(parallelism: int, workers: int) -> list[int]:
+    """How many items each of so many workers works on at once, of which there are at least as many; else each on one.
+
+    Example:
+        >>> shares(8, 2), shares(5, 3), shares(1, 2)
+        ([4, 4], [1, 2, 2], [1, 1])
+    """
+    return [max(1, (parallelism + worker) // workers) for worker in range(workers)]
 
 
 def fair_slice(items: int, left: int, workers: int) -> int:

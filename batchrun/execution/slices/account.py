@@ -15,6 +15,7 @@ from batchrun.core.items import Item, ItemResult, RestoredItem
 from batchrun.core.protocols import ResultSink
 from batchrun.datasets.handing import ORDINAL
 from batchrun.dispatch.counts import Counts
+from batchrun.engine.restoring import Restorer
 from batchrun.execution.slices.begun import BegunItems
 from batchrun.execution.slices.messages import Rows
 from batchrun.flow.budget import Spending
@@ -114,15 +115,15 @@ class Account:
         if message.events:
             self._ports.tell(list(message.events))
 
-    def fail(self, item: Item, error: ErrorRecord) -> None:
-        """Write down that an item has failed.
+    def fail(self, item: Item, error: ErrorRecord, restorer: Restorer) -> None:
+        """Write down that an item has failed, with those of its nodes that are known to have ended.
 
         Raises:
             ExecutionError: it cannot be written.
         """
         restored = self.begun.of([item.ordinal]).get(item.ordinal)
-        attempts = restored.attempts if restored is not None else 1
-        result = ItemResult(item, "failed", None, error, attempts, int(time.time() * 1e6), 0.0, ())
+        run = restorer.run_of(item, restored or RestoredItem(1, 0, (), {}))
+        result = ItemResult(item, "failed", None, error, run.attempts, int(time.time() * 1e6), 0.0, run.records)
         self._ports.sink.put([result])
         self._settle([item.ordinal])
         self.counts.failed += 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import replace
-from math import ceil
 from typing import Any
 
 import anyio
@@ -18,6 +17,8 @@ from batchrun.core.policies import FailurePolicy
 from batchrun.datasets.handing import ORDINAL, packed_rows
 from batchrun.engine.batches import BatchSizes
 from batchrun.engine.open_items import Activity
+from batchrun.engine.part_names import PartNames
+from batchrun.engine.restoring import Restorer
 from batchrun.execution.slices.account import Account, Items, Ports
 from batchrun.execution.slices.messages import (
     Broken,
@@ -37,7 +38,7 @@ from batchrun.execution.slices.process import WorkerProcess
 from batchrun.execution.slices.seat import Seat
 from batchrun.execution.slices.stock import Stock
 from batchrun.flow.failure import policy_breach
-from batchrun.flow.slices import fair_slice
+from batchrun.flow.slices import fair_slice, shares
 from batchrun.nodes.workers import usable_cores
 from batchrun.workflows.plan import Plan
 
@@ -70,11 +71,12 @@ class Slices:
         self.batches: dict[str, BatchSizes] = {}
         self._start = start
         self._run = start.loaded.run
+        self._restorer = Restorer(plan, start.stale, start.loaded.job.output.node_executions, PartNames("", start.layout.parts))
         self._items = items
         self._ports = ports
         self._stock = Stock(items.frames, items.total if items.wanted is None else items.wanted.count(1))
         self._workers = max(1, min(self._run.processes or usable_cores(), self._run.parallelism, self._stock.left))
-        self._seats = [Seat(self, self._share(self._run.parallelism)) for _ in range(self._workers)]
+        self._seats = [Seat(self, share) for share in shares(self._run.parallelism, self._workers)]
         self._crashes = self._failed_starts = 0  # since an item ended, and since a worker started
         self._fault: ExecutionError | None = None
         self._unreadable: ExecutionError | None = None  # items cannot be loaded
@@ -112,16 +114,18 @@ class Slices:
     def resize(self, parallelism: int) -> None:
         """Work on this many items at once from now on."""
         self._run = replace(self._run, parallelism=parallelism)
-        for seat in self._seats:
-            seat.resize(self._share(parallelism))
+        for seat, share in zip(self._seats, shares(parallelism, self._workers), strict=True):
+            seat.resize(share)
 
     def stop(self, cause: Stop) -> None:
-        """Start no more items; those at work may go on for the grace period. Further calls change nothing."""
-        if self.stop_cause is not None:
+        """Start no more items; those at work may go on for the grace period. Further calls change nothing, but a cancel is passed on."""
+        is_first = self.stop_cause is None
+        if is_first or cause.reason == "cancel":
+            for seat in self._seats:
+                seat.halt(cause)
+        if not is_first:
             return
         self.stop_cause = cause
-        for seat in self._seats:
-            seat.halt(cause)
         asyncio.get_running_loop().call_later(self._run.grace_seconds + _LATE_SECONDS, self._kill)
 
     # What the seats ask
@@ -136,9 +140,9 @@ class Slices:
         """See `Hub`."""
         return self._ports.sink.backlog < _LARGEST_BACKLOG or self.is_stopping
 
-    def start(self, *, is_alone: bool) -> Order:
+    def start(self, parallelism: int) -> Order:
         """See `Hub`."""
-        run = self._run_of_worker(1 if is_alone else self._share(self._run.parallelism))
+        run = self._run_of_worker(parallelism)
         has_begun = self._start.is_resumed or bool(self.account.begun)
         return self._start._replace(loaded=replace(self._start.loaded, run=run), is_resumed=has_begun)
 
@@ -189,9 +193,8 @@ class Slices:
     def _pass_on(self, message: Any) -> None:
         if isinstance(message, MadeAgain) and self._ports.sent_back is not None:
             self._ports.sent_back(message.event)
-        elif isinstance(message, Note) and message.text not in self._notes:  # each worker finds out for itself
-            self._notes.add(message.text)
-            self._ports.note(message.text)
+        elif isinstance(message, Note):  # each worker finds out for itself
+            self.note(message.text)
         elif isinstance(message, Ended):
             for node_id, sizes in message.batches.items():
                 known = self.batches.get(node_id, BatchSizes(0, 0))
@@ -218,10 +221,16 @@ class Slices:
             message += "; it was run alone when it did"
         only = self.plan.steps[0].id if len(self.plan.steps) == 1 else None
         error = ErrorRecord(kind, message, only, retryable=False, http_status=None, traceback=process.last_words or None)
-        self.account.fail(item, error)
+        self.account.fail(item, error, self._restorer)
         self._judge()
         if not process.was_held:
             self._crashed(message)
+
+    def note(self, line: str) -> None:
+        """See `Hub`."""
+        if line not in self._notes:
+            self._notes.add(line)
+            self._ports.note(line)
 
     def break_off(self, error: ExecutionError) -> None:
         """See `Hub`."""
@@ -252,12 +261,9 @@ class Slices:
         for seat in self._seats:
             seat.kill()
 
-    def _share(self, parallelism: int) -> int:
-        return ceil(parallelism / self._workers)
-
     def _run_of_worker(self, parallelism: int) -> Run:
         open_items = self._run.max_open_items
-        most_open = None if open_items is None else max(ceil(open_items / self._workers), parallelism)
+        most_open = None if open_items is None else max(open_items // self._workers, parallelism)
         # What is judged over all items is judged here.
         return replace(
             self._run, parallelism=parallelism, max_open_items=most_open, failure_policy=FailurePolicy(), timeout_seconds=None, durable=True

@@ -17,8 +17,15 @@ from batchrun.execution.slices.messages import Order, framed, told
 from batchrun.nodes.crossing import LENGTH
 from batchrun.nodes.workers import exit_shown
 
-# The modules of the job are to be those of this process: so its path, before the first import.
-_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from batchrun.execution.slices.worker import main; main()"
+# The modules of the job are to be those of this process: so its path, before the first import. Ctrl-C reaches the whole group, also
+# while modules are imported.
+_PROGRAM = """\
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.path[:] = json.loads(sys.argv.pop(1))
+from batchrun.execution.slices.worker import main
+main()
+"""
 _READ_BYTES = 2**22
 _MOST_WORDS = 2**14
 _HELD = "Timeout ("  # how faulthandler begins when it ends a process

@@ -13,13 +13,14 @@ from batchrun.execution.importable import importable_name, why_not_importable
 from batchrun.nodes.crossing import packed
 
 _OR_LOCAL = "or take run.backend: processes out"
+_NO_WORKERS = "there are no worker processes with backend local: give run.backend: processes, or take processes out (--set run.processes=null)"
 _FUNCTION = f"worker processes import functions by name: move it to a module, such as steps.py beside the job, {_OR_LOCAL}"
 
 
 def slice_problems(loaded: LoadedJob) -> list[Problem]:
-    """What of a job cannot be done by worker processes, if it asks for them."""
+    """What of a job cannot be done by worker processes, if it asks for them; and what is for them, if it does not."""
     if loaded.run.backend != "processes":
-        return []
+        return [Problem(("run", "processes"), _NO_WORKERS)] if loaded.run.processes is not None else []
     problems = [*_shared(loaded), *_of_nodes(loaded.workflow, ("workflow",))]
     if not problems:
         try:

@@ -35,8 +35,8 @@ class Hub(Protocol):
     def has_room(self) -> bool:
         """Whether rows are written as fast as they come."""
 
-    def start(self, *, is_alone: bool) -> Order:
-        """What a worker is told first; alone: it runs one item at a time."""
+    def start(self, parallelism: int) -> Order:
+        """What a worker is told first that works on so many items at once."""
 
     def slice(self, frame: pl.DataFrame) -> Order:
         """What a worker is told to run these items."""
@@ -61,6 +61,9 @@ class Hub(Protocol):
 
     def blame(self, frame: pl.DataFrame, process: WorkerProcess, code: int) -> None:
         """An item has ended its worker."""
+
+    def note(self, line: str) -> None:
+        """Say something to people, once."""
 
     def break_off(self, error: ExecutionError) -> None:
         """Nothing can go on."""
@@ -122,7 +125,9 @@ class Seat:
         process = self._process = await WorkerProcess.started()
         patience_seconds = 0.0
         try:
-            process.send(self._hub.start(is_alone=self._is_alone))
+            if self._hub.is_stopping:  # since it was started, so that nobody has told it
+                process.kill()
+            process.send(self._hub.start(1 if self._is_alone else self._parallelism))
             await self._give()
             if not self._is_alone:
                 await self._give()  # one to work on, and one ahead
@@ -203,6 +208,7 @@ class Seat:
                 self._hub.blame(suspects[0], process, code)
             elif suspects:
                 self._suspects.extend(suspects)
+                self._hub.note(f"a worker process died with {how}: the items that it was at run again, one at a time")
             else:
                 self._hub.died(f"it ended with {how}{_said(process.last_words)}")
 
