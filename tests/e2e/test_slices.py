@@ -202,3 +202,52 @@ def test_items_wait_for_a_person_and_go_on(project: Project) -> None:
     assert project.batchrun("approve", folder, "--all").code == 0
     assert project.batchrun("resume", folder).code == 0
     assert project.result["output"].to_pylist() == ['"ONE"', '"TWO, AND A HALF"', '"THREE"']
+
+
+def test_a_cached_output_is_of_use_to_all_workers(project: Project) -> None:
+    """What one worker has computed, no other execution computes again, wherever it runs."""
+    project.write("job.yaml", JOB.replace("type: python", "type: python\n      cache: true"))
+    for backend, hits in (("processes", 0), ("local", 3), ("processes", 3)):
+        execution = batchrun.execute(project.folder / "job.yaml", {"run.backend": backend}, quiet=True)
+        assert sum(node.cached for node in execution.totals.nodes) == hits
+
+
+def test_no_more_items_are_at_work_than_in_one_process(project: Project) -> None:
+    """What is shared out among workers adds up to the parallelism of the job, also where it cannot be divided."""
+    steps = """\
+import asyncio, os
+LOG = os.open("log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+async def tidy(text: str) -> str:
+    os.write(LOG, b"+")
+    await asyncio.sleep(0.01)
+    os.write(LOG, b"-")
+    return text
+"""
+    project.write("steps.py", steps)
+    project.write("data.csv", "id,text,size\n" + "".join(f"{number},text,1\n" for number in range(60)))
+    run = project.batchrun("run", "job.yaml", *(f"--set=run.{each}" for each in ("backend=processes", "processes=2", "parallelism=3")))
+    assert run.code == 0, run.err
+    at_work = [0]
+    for sign in (project.folder / "log").read_text():
+        at_work.append(at_work[-1] + (1 if sign == "+" else -1))
+    assert max(at_work) == 3 and len(at_work) == 121
+
+
+def test_worker_processes_of_another_backend_are_refused(project: Project) -> None:
+    """Nobody waits for a speed-up that cannot come."""
+    refused = project.batchrun("validate", "job.yaml", "--set", "run.processes=4")
+    assert refused.code == 2
+    assert (
+        "run.processes: there are no worker processes with backend local: give run.backend: processes, or take processes out" in refused.err
+    )
+
+
+def test_a_worker_loads_only_what_the_job_needs(project: Project) -> None:
+    """Each worker loads it anew, before its first item: functions that call no service need nothing that calls services."""
+    project.write("steps.py", "import sys\ndef tidy(text: str) -> list[str]:\n    return sorted(sys.modules)\n")
+    execution = batchrun.execute(project.folder / "job.yaml", {"run.backend": "processes"}, quiet=True)
+    loaded = {name for names in execution.results["output"].to_pylist() for name in names}
+    others = {f"batchrun.nodes.{name}" for name in ("chat", "file", "flux", "http", "nadoo", "remote", "switch", "template", "workflow")}
+    unneeded = {"aiohttp", "click", "cryptography", "duckdb", "httpx", "obstore", "opentelemetry", "pydantic", "tqdm", "yaml", *others}
+    assert "batchrun.execution.slices.worker" in loaded
+    assert loaded & {*unneeded, "batchrun.config", "batchrun.cli", "batchrun.client", "batchrun.results.writer"} == set()

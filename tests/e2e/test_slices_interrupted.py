@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from batchrun.results import Recovered
 from tests.e2e.conftest import Calls, Project, ended
+from tests.e2e.held import until, until_told
 
 JOB = """\
 name: sliced
@@ -25,6 +27,7 @@ WAITING_JOB = JOB.replace("steps:work", "steps:waits")
 STEPS = """\
 import asyncio, ctypes, os, re, time
 from pathlib import Path
+import batchrun
 
 LOG = os.open("log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
@@ -40,6 +43,24 @@ def work(id: int, kind: str) -> int:
         re.match(r"(a+)+$", "a" * 60 + "b")
     if kind == "slow":
         time.sleep(0.01)
+    return id
+
+async def first(id: int) -> int:
+    os.write(LOG, f"{id}\\n".encode())
+    return id
+
+async def second(id: int, kind: str) -> int:
+    if kind == "exit" and not Path("go").exists():
+        while not Path("kept").exists():
+            await asyncio.sleep(0.01)
+        os._exit(7)
+    return id
+
+async def until_cancelled(id: int, kind: str, context: batchrun.Context) -> int:
+    with open("calls", "w") as pipe:
+        pipe.write("at work\\n")
+    while not context.is_cancelled:
+        await asyncio.sleep(0.01)
     return id
 
 async def waits(id: int, kind: str) -> int:
@@ -79,6 +100,13 @@ def _items(project: Project, kinds: list[str]) -> None:
 
 def _runs(project: Project) -> Counter[int]:
     return Counter(map(int, (project.folder / "log").read_text().split()))
+
+
+def _has_begun(folder: Path, ordinal: int) -> bool:
+    """Whether the journal has what nodes of an open item have come to."""
+    recovered = Recovered(folder)
+    recovered.read_open_items()
+    return recovered.item(ordinal) is not None
 
 
 def _workers_of(pid: int) -> list[int]:
@@ -180,3 +208,54 @@ def test_nodes_that_cannot_be_set_up_end_the_execution(sliced: Project, call: st
     run = sliced.batchrun("run", "job.yaml")
     assert run.code == 1 and said in run.err, run.err
     assert sliced.record["status"] == "failed"
+
+
+def test_what_an_item_had_done_is_kept_when_it_ends_its_worker(sliced: Project) -> None:
+    """The nodes that completed before are in its row, and a retry does not run them again."""
+    nodes = """\
+    - {id: first, type: python, call: "steps:first", inputs: {id: "{{ item.id }}"}}
+    - {id: second, type: python, call: "steps:second", inputs: {id: "{{ nodes.first.output }}", kind: "{{ item.kind }}"}}
+"""
+    sliced.write("job.yaml", re.sub(" +- {id: work.*\n", nodes, JOB))
+    _items(sliced, ["ok", "exit", *["ok"] * 5])
+    process = sliced.start("run", "job.yaml")
+    until(lambda: bool(sliced.executions) and _has_begun(sliced.executions[0], 1))
+    sliced.write("kept", "")
+    run = ended(process)
+    assert run.code == 3 and "the items that it was at run again, one at a time" in run.err, run.err
+    row = sliced.result.to_pylist()[1]
+    assert row["error"]["type"] == "WorkerCrashed"
+    assert [(node["node_id"], node["status"], node["output"]) for node in row["node_executions"]] == [("first", "completed", "1")]
+    sliced.write("go", "")
+    assert sliced.batchrun("retry", str(sliced.executions[0])).code == 0
+    assert [node["node_id"] for node in sliced.result.to_pylist()[1]["node_executions"]] == ["first", "second"]
+    assert _runs(sliced) == dict.fromkeys(range(7), 1)
+
+
+def test_a_worker_that_is_killed_costs_no_item(sliced: Project, calls: Calls) -> None:
+    """What it was at runs again in another one, and people are told."""
+    sliced.write("job.yaml", WAITING_JOB)
+    _items(sliced, [*["ok"] * 20, *["waits"] * 2, *["ok"] * 200])
+    process = sliced.start("run", "job.yaml")
+    calls.wait_for(2)
+    for worker in _workers_of(process.pid):
+        os.kill(worker, signal.SIGKILL)
+    calls.wait_for(3)  # one at a time: both may have been in the same worker
+    sliced.write("go", "")
+    run = ended(process)
+    assert run.code == 0 and "a worker process died with SIGKILL" in run.err, run.err
+    assert sliced.counters["completed_items"] == 222 and sliced.result["source_item_id"].to_pylist() == list(range(222))
+
+
+def test_calls_hear_of_a_cancel_that_comes_after_a_pause(sliced: Project, calls: Calls) -> None:
+    """They end what they have begun elsewhere, instead of leaving it for a resume."""
+    sliced.write("job.yaml", JOB.replace("steps:work", "steps:until_cancelled").replace("grace_seconds: 0.5", "grace_seconds: 60"))
+    _items(sliced, ["ok"] * 20)
+    with (sliced.folder / "told").open("w") as told:
+        process = sliced.start("run", "job.yaml", stderr=told)
+    calls.wait_for(4)
+    for verb, said in (("pause", "paused by process "), ("cancel", "")):
+        assert sliced.batchrun(verb, str(sliced.executions[0])).code == 0
+        until_told(sliced, said)
+    assert ended(process).code == 1
+    assert sliced.record["status"] == "cancelled" and sliced.counters["completed_items"] == 4

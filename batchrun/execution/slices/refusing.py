@@ -13,7 +13,9 @@ from batchrun.execution.importable import importable_name, why_not_importable
 from batchrun.nodes.crossing import packed
 
 _OR_LOCAL = "or take run.backend: processes out"
-_NO_WORKERS = "there are no worker processes with backend local: give run.backend: processes, or take processes out (--set run.processes=null)"
+_NO_WORKERS = (
+    "there are no worker processes with backend local: give run.backend: processes, or take processes out (--set run.processes=null)"
+)
 _FUNCTION = f"worker processes import functions by name: move it to a module, such as steps.py beside the job, {_OR_LOCAL}"
 
 
