@@ -81,6 +81,13 @@ class Unready:
     def __call__(self, id, kind):
         return id
 
+class Loading(Unready):
+    def setup(self):
+        with open("calls", "w") as pipe:
+            pipe.write("loading\\n")
+        while True:
+            time.sleep(0.01)
+
 class Dying(Unready):
     def setup(self):
         os._exit(9)
@@ -259,3 +266,15 @@ def test_calls_hear_of_a_cancel_that_comes_after_a_pause(sliced: Project, calls:
         until_told(sliced, said)
     assert ended(process).code == 1
     assert sliced.record["status"] == "cancelled" and sliced.counters["completed_items"] == 4
+
+
+def test_a_stop_does_not_wait_for_workers_that_get_ready(sliced: Project, calls: Calls) -> None:
+    """Whoever sees a mistake while a model is loaded need not wait for it, and nobody is shown where that was."""
+    sliced.write("job.yaml", JOB.replace("steps:work", "steps:Loading").replace("grace_seconds: 0.5", "grace_seconds: 1000"))
+    _items(sliced, ["ok"] * 20)
+    process = sliced.start("run", "job.yaml", start_new_session=True)
+    calls.wait_for(2)
+    os.killpg(process.pid, signal.SIGINT)
+    stopped = ended(process)
+    assert stopped.code == 130 and "Traceback" not in stopped.err, stopped.err
+    assert sliced.record["status"] == "paused" and sliced.counters["cancelled_items"] == 20

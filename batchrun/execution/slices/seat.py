@@ -106,7 +106,9 @@ class Seat:
             self._process.send(order)
 
     def halt(self, cause: Stop) -> None:
-        """Have the worker begin no more items."""
+        """Have the worker begin no more items. One that is not ready has none, and its nodes may take long to be set up."""
+        if self._process is not None and not self._process.is_ready:
+            self._process.kill()
         self.send(Halt(cause))
 
     def resize(self, parallelism: int) -> None:
@@ -128,9 +130,6 @@ class Seat:
             if self._hub.is_stopping:  # since it was started, so that nobody has told it
                 process.kill()
             process.send(self._hub.start(1 if self._is_alone else self._parallelism))
-            await self._give()
-            if not self._is_alone:
-                await self._give()  # one to work on, and one ahead
             while (message := await process.receive()) is not None:
                 await self._take(process, message)
             patience_seconds = _ENDING_SECONDS
@@ -144,6 +143,10 @@ class Seat:
     async def _take(self, process: WorkerProcess, message: Any) -> None:
         if isinstance(message, Ready):
             process.is_ready = True
+            self._since = time.monotonic()
+            await self._give()
+            if not self._is_alone:
+                await self._give()  # one to work on, and one ahead
         elif isinstance(message, Beat):
             self.activity = message.activity
         elif isinstance(message, Wanted):
@@ -194,8 +197,6 @@ class Seat:
         self._given.clear()
         how = process.how_it_ended(code)
         if not process.is_ready:
-            self._suspects.extendleft(left if self._is_alone else ())
-            self._put_back(left if not self._is_alone else [])
             self._hub.not_started(f"it ended with {how}{_said(process.last_words)}")
         elif self._is_alone and left:
             self._hub.blame(left[0], process, code)
