@@ -90,8 +90,10 @@ class Slices:
         """
         try:
             async with anyio.create_task_group() as group:
-                for seat in self._seats if self._stock.left else ():
-                    group.start_soon(seat.run)
+                if self._stock.left:
+                    self._stock.begin()  # while workers get ready
+                    for seat in self._seats:
+                        group.start_soon(seat.run)
         finally:
             self._stock.close()
         if (fault := self._fault or self._unreadable) is not None:

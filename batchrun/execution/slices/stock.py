@@ -32,6 +32,11 @@ class Stock:
         self._is_exhausted = False
         self._reading = asyncio.Lock()
 
+    def begin(self) -> None:
+        """Read ahead from here on."""
+        while len(self._ahead) < _FRAMES_AHEAD:
+            self._ahead.append(self._thread.submit(next, self._frames, None))
+
     async def take(self, count: int) -> pl.DataFrame | None:
         """The next rows, at most so many; null: there are none.
 
@@ -61,8 +66,7 @@ class Stock:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _read(self) -> None:
-        while len(self._ahead) < _FRAMES_AHEAD:
-            self._ahead.append(self._thread.submit(next, self._frames, None))
+        self.begin()
         frame = await asyncio.wrap_future(self._ahead.popleft())
         self._is_exhausted = frame is None
         if frame is not None and frame.height:
