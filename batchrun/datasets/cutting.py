@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 
 _PIECE_BYTES = 32 * 2**20
+_PIECE_ROWS = 2**21
 _WHOLE_GROUP_BYTES = 64 * 2**20
 _BATCH_BYTES = 8 * 2**20
 _VALUE_BYTES = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}
@@ -51,7 +52,8 @@ def stretches(metadata: pq.FileMetaData, columns: Sequence[str], start: int, sto
             continue
         is_left_out = not is_needed(begin, end)
         is_whole = not is_left_out and group.decoded_bytes <= _WHOLE_GROUP_BYTES
-        if held and not (is_whole and held_bytes + group.decoded_bytes <= _PIECE_BYTES):
+        fits = held_bytes + group.decoded_bytes <= _PIECE_BYTES and held + end - begin <= _PIECE_ROWS
+        if held and not (is_whole and fits):
             yield Stretch(first, held, None)
             held = held_bytes = 0
         if is_whole:

@@ -57,10 +57,9 @@ class ItemShape:
 
     def copies(self, frame: pl.DataFrame) -> pa.RecordBatch:
         """What the result copies of rows."""
-        columns = (frame[name] for name in (self.id_column, INDEX, *self.window_schema.names[2:]))
-        # One chunk: to join texts here moves their places, to join them in Arrow form copies all of them once more.
-        some = pl.DataFrame([column.alias(str(at)) for at, column in enumerate(columns)]).rechunk()
-        return to_batch(some.to_arrow().columns, self.window_schema)
+        # One by one, each in one chunk: a frame would hand its columns to the threads that read ahead, and wait for them.
+        columns = (frame[name].to_arrow() for name in (self.id_column, INDEX, *self.window_schema.names[2:]))
+        return to_batch([pa.chunked_array([column]) for column in columns], self.window_schema)
 
     def items(self, frame: pl.DataFrame) -> list[Item]:
         """One item for each row."""

@@ -22,6 +22,7 @@ from batchrun.datasets.schema import to_batch
 _DIGESTED_ROWS = 16_384
 _LIST_ITEMS = 2_048
 _LIST_BYTES = 4 * 2**20
+_MEASURED_ROWS = 2_048
 _REST_ROWS = 65_536
 _REST_BYTES = 16 * 2**20
 
@@ -91,9 +92,7 @@ class Loaded:
             ExecutionError: a file is damaged, or an expression fails on a value.
         """
         for frame in self._frames(left, list(dict.fromkeys(self._copied()))):
-            step = _step(frame, _REST_ROWS, _REST_BYTES)
-            for start in range(0, frame.height, step):
-                some = frame.slice(start, step)
+            for some in _parts(frame, _step(frame, _REST_ROWS, _REST_BYTES)):
                 yield some[_ORDINAL].to_arrow(), self._copies(some)
 
     def rows(self, indexes: pa.Int64Array) -> Iterator[pa.RecordBatch]:
@@ -187,8 +186,20 @@ def _ahead(slabs: Iterator[Slab]) -> Iterator[Slab]:
 
 
 def _step(frame: pl.DataFrame, rows: int, size_bytes: int) -> int:
-    """How many rows of a frame to take at a time, at most so many and of about so many bytes."""
-    return max(1, min(rows, frame.height * size_bytes // max(int(frame.estimated_size()), 1)))
+    """How many rows of a frame to take at a time, at most so many and of about so many bytes, by some of its rows where there are many."""
+    some = [part.head(_MEASURED_ROWS) for part in frame.iter_slices(frame.height // 16 + 1)]
+    some_bytes = sum(int(part.estimated_size()) for part in some)
+    return max(1, min(rows, sum(part.height for part in some) * size_bytes // max(some_bytes, 1)))
+
+
+def _parts(frame: pl.DataFrame, rows: int) -> Iterator[pl.DataFrame]:
+    """A frame in parts of at most so many rows. Cut where its chunks end, unless they are short: to join two moves all their texts."""
+    start = stop = 0
+    for length in max((column.chunk_lengths() for column in frame.iter_columns()), key=len):
+        stop += length
+        if stop == frame.height or 4 * (stop - start) >= rows:
+            yield from frame.slice(start, stop - start).iter_slices(rows)
+            start = stop
 
 
 def _has_any(wanted: bytearray | None, start: int, stop: int) -> bool:

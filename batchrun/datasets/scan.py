@@ -114,12 +114,10 @@ class Scan:
         file_columns = self.query.file_columns(columns)
 
         def at_once(piece: Piece) -> pl.DataFrame:
-            offset = piece.start - piece.first
             rows, kept = piece.scan(), mask(piece.start, piece.start + piece.rows)
-            if kept is not None:
-                both = [rows.select(ROW, *file_columns), kept.to_frame(INDEX).lazy()]
-                rows = pl.concat(both, how="horizontal").filter(INDEX).drop(INDEX)
-            return self.query.rows(rows, columns, file=piece.file, offset=offset).collect()
+            if kept is not None:  # polars would bring all columns into one stretch of memory to filter them in the same query
+                rows = rows.select(ROW, *file_columns).collect().filter(kept).lazy()
+            return self.query.rows(rows, columns, file=piece.file, offset=piece.start - piece.first).collect()
 
         def decoded(piece: Piece, start: int, rows: pl.DataFrame) -> pl.DataFrame:
             kept = mask(start, start + rows.height)
