@@ -10,6 +10,7 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.ipc
 
+from batchrun.datasets.ahead import ahead
 from batchrun.datasets.csv_rows import BadRow
 from batchrun.datasets.discover import DataFile, bad_path
 from batchrun.datasets.parquet import ParquetTable
@@ -82,8 +83,10 @@ def copies(
         if max_rows is not None and ends and before >= max_rows:
             break
         paths.append(folder / f"{number:05}.parquet")
+        # What comes after the last row that is wanted is not even looked at.
+        parts = ahead(batches(file)) if max_rows is None else batches(file)
         with ParquetSink(paths[-1], schema) as sink:
-            for batch in batches(file):
+            for batch in parts:
                 sink.write(batch)
                 if max_rows is not None and before + sink.rows >= max_rows:
                     break

@@ -15,10 +15,10 @@ from typing import Any, Literal, NamedTuple
 import polars as pl
 
 from batchrun.core.formats import CsvFormat
-from batchrun.datasets.csv_text import CsvText, Stretch
+from batchrun.datasets.csv_text import CsvText, Stretch, padded_cells
 from batchrun.datasets.discover import DataFile, bad_path
 from batchrun.datasets.schema import dtype_name, from_text, guess_type
-from batchrun.datasets.text import MAX_LINE_CHARS, has_marks, open_text, reading, show_marks
+from batchrun.datasets.text import MAX_LINE_CHARS, decoded, has_marks, open_utf8, reading, show_marks
 from batchrun.datasets.unions import HINT, SchemaMode
 
 _CHUNK_ROWS = 8_192
@@ -47,13 +47,14 @@ class _Chunk(NamedTuple):
     """Some consecutive records.
 
     Attributes:
+        text: empty where they are plainly written.
         rows: their cells; null when they were not looked at, or one of them is not CSV.
-        plain: the same records, where they are plainly written.
+        plain: the records, where they are plainly written.
     """
 
-    text: str
     first_line: int
-    rows: list[list[str]] | None
+    text: str = ""
+    rows: list[list[str]] | None = None
     plain: Stretch | None = None
 
 
@@ -98,15 +99,15 @@ class CsvReader:
             yield typed.filter(~is_bad) if wrong else typed
 
     def _chunks(self, file: DataFile) -> Iterator[_Chunk]:
-        with open_text(file, self.form.encoding) as opened:
-            text = CsvText(opened, file)
+        with open_utf8(file, self.form.encoding) as read:
+            text = CsvText(read, file, self.form.encoding)
             if self.form.header:
                 next((row for row in _csv(text.lines(), self.form) if row), None)
             while True:
                 first_line = text.next_line
                 stretch = text.stretch(self.form)
                 if stretch is not None:
-                    yield _Chunk(stretch.text, first_line, None, stretch)
+                    yield _Chunk(first_line, plain=stretch)
                     continue
                 chunk = self._looked_at(text)
                 if not chunk.text:
@@ -122,11 +123,11 @@ class CsvReader:
             try:
                 some = list(islice(reader, 256))
             except csv.Error:
-                return _Chunk("".join(lines), first_line, None)
+                return _Chunk(first_line, "".join(lines))
             rows += some
             if not some or sum(map(len, lines)) >= _CHUNK_CHARS:
                 break
-        return _Chunk("".join(lines), first_line, rows)
+        return _Chunk(first_line, "".join(lines), rows)
 
     def _split(self, chunk: _Chunk) -> tuple[pl.DataFrame, list[_Record]]:
         """The cells of the rows that have the right number of them, and the records if they had to be looked at."""
@@ -146,28 +147,51 @@ class CsvReader:
         """The cells of records that are plainly written; null when there is something wrong with one of them."""
         if plain.cells != plain.rows * len(self.types):
             return None
-        names = [str(at) for at in range(len(self.types))]
+        if not plain.has_quotes and self.form.null_values == ("",):
+            cells = self._with_numbers(plain)
+            if cells is not None:
+                return cells
+        text = self._read(plain, {})
+        return None if text is None else self._with_nulls(text, [value for value in self.form.null_values if value or plain.has_quotes])
+
+    def _with_numbers(self, plain: Stretch) -> pl.DataFrame | None:
+        """The cells, read as numbers where they are; null when one is none.
+
+        Polars makes the same numbers of the same cells as it makes of texts, but for those that begin with a blank, which are none here.
+        """
+        numbers = {name: dtype for name, dtype in self.types.items() if dtype in (pl.Int64, pl.Float64)}
+        cells = self._read(plain, numbers) if numbers else None
+        if cells is None:
+            return None
+        padded = padded_cells(plain.data, self.form.delimiter)
+        if padded:
+            texts = [cells[name] for name in self.types if name not in numbers]
+            padded -= sum(int((text.str.starts_with(" ") | text.str.starts_with("\t")).sum()) for text in texts)
+        return None if padded else cells
+
+    def _read(self, plain: Stretch, types: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
+        """The cells, as texts where nothing else is asked for; null when they are not such cells, or not as many."""
+        names = {str(at): types.get(name, pl.String()) for at, name in enumerate(self.types)}
         try:
-            text = pl.read_csv(
-                plain.text.encode(),
+            cells = pl.read_csv(
+                plain.data,
                 has_header=False,
-                schema=dict.fromkeys(names, pl.String()),
+                schema=names,
                 separator=self.form.delimiter,
                 quote_char=self.form.quote,
-                empty_string_is_null=False,
+                empty_string_is_null="" in self.form.null_values,
             )
-        except (UnicodeEncodeError, pl.exceptions.PolarsError):
+        except pl.exceptions.PolarsError:
             return None
         # A row with too many cells is an error there, so there is none with too few either.
-        return self._with_nulls(text.rename(dict(zip(names, self.types, strict=True)))) if text.height == plain.rows else None
+        return cells.rename(dict(zip(names, self.types, strict=True))) if cells.height == plain.rows else None
 
     def _as_text(self, rows: list[list[str]]) -> pl.DataFrame:
         columns = zip(*rows, strict=True) if rows else [()] * len(self.types)
         text = pl.DataFrame([pl.Series(name, cells, dtype=pl.String) for name, cells in zip(self.types, columns, strict=True)])
-        return self._with_nulls(text)
+        return self._with_nulls(text, self.form.null_values)
 
-    def _with_nulls(self, text: pl.DataFrame) -> pl.DataFrame:
-        nulls = list(self.form.null_values)
+    def _with_nulls(self, text: pl.DataFrame, nulls: Sequence[str]) -> pl.DataFrame:
         if not nulls or not text.height:
             return text
         is_null = {name: reduce(or_, (pl.col(name) == value for value in nulls)) for name in self.types}
@@ -176,7 +200,8 @@ class CsvReader:
 
     def _records(self, chunk: _Chunk) -> Iterator[_Record]:
         """The records of a chunk, parsed again one by one, with where each starts and what is wrong with it."""
-        lines = io.StringIO(chunk.text, newline="").readlines()
+        text = chunk.text if chunk.plain is None else decoded(chunk.plain.data, self.form.encoding)
+        lines = io.StringIO(text, newline="").readlines()
         reader = _csv(iter(lines), self.form)
         start = 0
         while start < len(lines):
@@ -240,9 +265,9 @@ def _first_rows(frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFr
 
 
 def _header(file: DataFile, form: CsvFormat) -> list[str]:
-    with open_text(file, form.encoding) as text:
+    with open_utf8(file, form.encoding) as read:
         try:
-            first = next((row for row in _csv(reading(file, CsvText(text, file).lines()), form) if row), None)
+            first = next((row for row in _csv(reading(file, CsvText(read, file, form.encoding).lines()), form) if row), None)
         except csv.Error as error:
             raise bad_path(f"the first line of {file.path} is not CSV: {error}; see dataset.csv") from error
     if first is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from batchrun.core.errors import ExecutionError
 from batchrun.core.items import Item
+from batchrun.datasets.ahead import ahead
 from batchrun.datasets.handing import ORDINAL, ItemShape
 from batchrun.datasets.kept import Kept
 from batchrun.datasets.parquet import ReadFailed
@@ -149,7 +149,7 @@ class Loaded:
         def is_needed(start: int, stop: int) -> bool:
             return _has_any(wanted, kept.before(start), kept.before(stop))
 
-        for slab in _ahead(_reading(self.scan.slabs([(0, kept.stop)], columns, is_needed, kept.mask))):
+        for slab in ahead(_reading(self.scan.slabs([(0, kept.stop)], columns, is_needed, kept.mask))):
             first = kept.before(slab.start)
             stop = first + slab.frame.height
             numbered = slab.frame.with_columns(pl.int_range(first, stop, dtype=pl.Int64).alias(_ORDINAL))
@@ -173,16 +173,6 @@ def _reading(slabs: Iterator[Slab]) -> Iterator[Slab]:
         yield from slabs
     except ReadFailed as error:
         raise ExecutionError(f"reading the dataset failed: {error}") from error
-
-
-def _ahead(slabs: Iterator[Slab]) -> Iterator[Slab]:
-    """The same slabs, of which the next one is read while one is used."""
-    with ThreadPoolExecutor(1, "batchrun-read-ahead") as thread:
-        following = thread.submit(next, slabs, None)
-        while (slab := following.result()) is not None:
-            following = thread.submit(next, slabs, None)
-            yield slab
-            del slab  # or it would be held while there are two more
 
 
 def _step(frame: pl.DataFrame, rows: int, size_bytes: int) -> int:

@@ -6,7 +6,8 @@ import codecs
 import io
 import lzma
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO, TypeVar, cast
 
@@ -50,9 +51,28 @@ def open_bytes(file: DataFile) -> BinaryIO:
     return cast("BinaryIO", pa.CompressedInputStream(pa.PythonFile(file.open(), mode="r"), compression))
 
 
-def open_text(file: DataFile, encoding: str) -> TextIO:
-    """The text of a file. Bytes that are not valid in the encoding become marks instead of errors."""
+@contextmanager
+def open_utf8(file: DataFile, encoding: str) -> Iterator[Callable[[int], bytes]]:
+    """A file as UTF-8: what is called for its next part, which is empty at the end. `decoded` makes text of whole lines of it."""
+    if _is_utf8(encoding):
+        with open_bytes(file) as content:
+            yield content.read
+    else:
+        with _open_text(file, encoding) as text:
+            yield lambda chars: text.read(chars).encode("utf-8", "surrogatepass")
+
+
+def decoded(data: bytes, encoding: str) -> str:
+    """The text of some lines of a file that was opened as UTF-8. Bytes that are not valid in its own encoding become marks."""
+    return data.decode("utf-8", _MARK if _is_utf8(encoding) else "surrogatepass")
+
+
+def _open_text(file: DataFile, encoding: str) -> TextIO:
     return io.TextIOWrapper(open_bytes(file), encoding=encoding, errors=_MARK, newline="")
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name == "utf-8"
 
 
 def has_marks(text: str) -> bool:

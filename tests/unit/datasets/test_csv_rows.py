@@ -139,6 +139,39 @@ def test_a_late_cell_of_another_type_is_not_a_surprise(tmp_path: Path, load: Any
     assert load("t.csv", schema={"code": "string"}).total_items == 60_001
 
 
+@pytest.mark.parametrize("cell", [" 5", "\t5", "5 ", "+ 5", "5,0", "0x5", "99999999999999999999", '" 5"', "5\0"])
+@pytest.mark.parametrize("text", ["x", "  x", "\tx"])
+@pytest.mark.parametrize("delimiter", [";", "\t", " "])
+def test_what_is_no_number_stays_none(tmp_path: Path, refusal: Any, cell: str, text: str, delimiter: str) -> None:
+    """Readers of CSV files are generous with blanks; a cell must be a number or none in every stretch of a file alike."""
+    if delimiter in cell + text:
+        cell, text = "five", "x"
+    rows = [f"{at}{delimiter}{text}" for at in range(60_000)]
+    (tmp_path / "t.csv").write_text("\n".join([f"n{delimiter}text", *rows, f"{cell}{delimiter}{text}", ""]))
+    shown = cell.strip('"')
+    assert f'line 60002: column "n" looked like int64 at first, got "{shown}"' in refusal("t.csv", csv=CsvFormat(delimiter=delimiter))
+
+
+def test_numbers_are_those_of_their_texts(tmp_path: Path, load: Any) -> None:
+    """Numbers that are read at once must be, to the last bit, what Python makes of the same digits; nothing is null, and nothing else."""
+    floats = [0.1, 1e-320, 1.7976931348623157e308, -2.5e-5, 123456789.123456789, 5e22, float("inf")]
+    ints = [0, -1, 2**63 - 1, -(2**63), 7, 10**18, 42]
+    lines = "".join(f"{whole},  {whole},{real!r},\n" for whole, real in zip(ints, floats, strict=True))
+    (tmp_path / "t.csv").write_text("whole,text,real,none\n" + "1, a,0.5,\n" * 60_000 + lines)
+    rows = data_of(load("t.csv", schema={"none": "float64"}))[60_000:]
+    assert [(row["whole"], row["text"], row["real"], row["none"]) for row in rows] == [
+        (whole, f"  {whole}", real, None) for whole, real in zip(ints, floats, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("encoding", "bad", "shown"), [("ascii", b"\xc3\xa9", "\\xc3\\xa9"), ("utf-16-le", b"\x00\xd8", "\\x00\\xd8")])
+def test_bytes_of_no_character_are_shown_in_any_encoding(tmp_path: Path, refusal: Any, encoding: str, bad: bytes, shown: str) -> None:
+    """The reader works on UTF-8; what people see of a damaged cell are the bytes of their file, and the cells around it are not touched."""
+    start, end = ("é,b\n1,2\n3," if encoding != "ascii" else "a,b\n1,2\n3,").encode(encoding), "\n5,6\n".encode(encoding)
+    (tmp_path / "t.csv").write_bytes(start + bad + end)
+    assert f"t.csv, line 3: bytes that are not {encoding}: 3,{shown}" in refusal("t.csv", csv=CsvFormat(encoding=encoding))
+
+
 def test_a_limit_stops_reading(tmp_path: Path, load: Any) -> None:
     """Trying ten rows of a large file must not read all of it, so it cannot fail on what comes later."""
     (tmp_path / "a.csv").write_text("a\n" + "1\n" * 100_000 + "1,2\n")
