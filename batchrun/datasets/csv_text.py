@@ -64,7 +64,10 @@ class CsvText:
         The first stretches of a file are short, as its first rows may be all that is wanted.
         """
         self._fill(self._stretch_bytes)
-        found = plain_records(self._held[self._at : self._at + self._stretch_bytes], form, is_end=self._is_end(self._stretch_bytes))
+        is_end, stop = self._is_end(self._stretch_bytes), self._at + self._stretch_bytes
+        if not is_end:  # cut before it is copied, not after
+            stop = self._held.rfind(b"\n", self._at, stop) + 1 or stop
+        found = plain_records(self._held[self._at : stop], form, is_end=is_end)
         if found is not None:
             self._at += len(found.data)
             self.next_line += found.lines
