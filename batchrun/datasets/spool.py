@@ -18,13 +18,14 @@ _GROUP_BYTES = 16 * 2**20
 class ParquetSink:
     """Writes batches to a Parquet file that appears under its name only when all of it is there.
 
-    The row groups are small, so that a reader needs little memory.
+    The row groups are small, so that a reader needs little memory. What is read once needs no statistics, which cost more to
+    write than they save then.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, *, has_statistics: bool = True) -> None:
         self._path = path
         self._temporary = path.with_name(f".{path.name}.tmp")
-        self._schema = plain_schema(schema)
+        self._schema, self._has_statistics = plain_schema(schema), has_statistics
         self._held: list[pa.RecordBatch] = []
         self._held_bytes = self._held_rows = 0
         self.rows = 0
@@ -33,7 +34,13 @@ class ParquetSink:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # To look for values that repeat takes most of the time of writing texts and numbers.
         repeating = [field.name for field in self._schema if pa.types.is_dictionary(field.type)]
-        self._writer = pq.ParquetWriter(self._temporary, self._schema, use_dictionary=repeating or False, compression="lz4")
+        self._writer = pq.ParquetWriter(
+            self._temporary,
+            self._schema,
+            use_dictionary=repeating or False,
+            compression="lz4",
+            write_statistics=self._has_statistics,
+        )
         return self
 
     def write(self, data: pa.RecordBatch | pa.Table) -> None:
