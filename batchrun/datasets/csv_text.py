@@ -123,38 +123,47 @@ def plain_records(data: bytes, form: CsvFormat, *, is_end: bool) -> Stretch | No
         Stretch(data=b'1,"two\nlines"\n', rows=1, cells=2, lines=2, has_quotes=True)
     """
     quote, delimiter = (form.quote or "").encode(), form.delimiter.encode()
-    if not quote or quote not in data:
-        whole = shape = data if is_end else data[: data.rfind(b"\n") + 1]
-    else:
-        parts = _unquoted(data.split(quote), delimiter, is_end=is_end)
-        if parts is None:
+    has_quotes = bool(quote) and quote in data
+    if has_quotes:
+        # Where quotes are around whole cells, every second part is outside of them.
+        parts = data.split(quote)
+        if not (is_end and len(parts) % 2 == 1):
+            at = len(parts) - 1 - (len(parts) + 1) % 2
+            while at >= 0 and b"\n" not in parts[at]:
+                at -= 2
+            if at < 0:
+                return None
+            record = parts[at][: parts[at].rindex(b"\n") + 1]
+            data = data[: len(data) - sum(len(part) + 1 for part in parts[at + 1 :]) - len(parts[at]) + len(record)]
+            parts = [*parts[:at], record]
+        shape = quote.join(parts[::2])
+        if not _has_whole_cells(shape, quote, delimiter):
             return None
-        whole, shape = quote.join(parts), quote.join(parts[::2])
+    else:
+        data = shape = data if is_end else data[: data.rfind(b"\n") + 1]
     if not shape or (b"\r" in shape and shape.count(b"\r") != shape.count(b"\r\n")):
         return None
-    if delimiter not in shape and (shape.startswith((b"\n", b"\r\n")) or b"\n\n" in shape or b"\n\r\n" in shape):
+    if delimiter not in shape and _has_blank_lines(shape):
         return None
     rows = lines = _count(shape, b"\n")
-    if len(whole) > len(shape):
-        lines = _count(whole, b"\n") + (whole.count(b"\r") - whole.count(b"\r\n") if b"\r" in whole else 0)
+    if has_quotes:
+        lines = _count(data, b"\n") + (data.count(b"\r") - data.count(b"\r\n") if b"\r" in data else 0)
     rows += not shape.endswith(b"\n")
-    return Stretch(whole, rows, _count(shape, delimiter) + rows, lines, len(whole) > len(shape))
+    return Stretch(data, rows, _count(shape, delimiter) + rows, lines, has_quotes)
 
 
-def _unquoted(parts: list[bytes], delimiter: bytes, *, is_end: bool) -> list[bytes] | None:
-    """The parts between quotes up to the end of the last record, if every second one is outside of whole cells in quotes."""
-    if not (is_end and len(parts) % 2 == 1):
-        at = len(parts) - 1 - (len(parts) + 1) % 2
-        while at >= 0 and b"\n" not in parts[at]:
-            at -= 2
-        if at < 0:
-            return None
-        parts = [*parts[:at], parts[at][: parts[at].rindex(b"\n") + 1]]
-    outside = parts[::2]
-    begins, ends = {part[:1] for part in outside[1:]}, {part[-1:] for part in outside[:-1]}
-    if begins - {b"", delimiter, b"\r", b"\n"} or ends - {b"", delimiter, b"\n"}:
-        return None
-    return parts
+def _has_blank_lines(shape: bytes) -> bool:
+    return shape.startswith((b"\n", b"\r\n")) or b"\n\n" in shape or b"\n\r\n" in shape
+
+
+def _has_whole_cells(shape: bytes, quote: bytes, delimiter: bytes) -> bool:
+    """Whether only whole cells are in quotes, in records that have one quote in the place of each text in quotes."""
+    values = _values(shape)
+    is_quote = values == quote[0]
+    before = is_quote | (values == delimiter[0]) | (values == ord("\n"))
+    after = before | (values == ord("\r"))
+    rest = len(values) - 1
+    return not ((is_quote.slice(1) & ~before.slice(0, rest)).any() or (is_quote.slice(0, rest) & ~after.slice(1)).any())
 
 
 def padded_cells(data: bytes, delimiter: str) -> int:
