@@ -21,7 +21,7 @@ from batchrun.results.by_ordinal import Values
 from batchrun.results.journal import AGAIN, HEADER, NODES, ROWS, SPENT, Frame, epochs, frames, mapped
 from batchrun.results.kept import KeptNodes, is_output, is_waiting, place_of
 
-_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
+_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)  # handing dozens of small columns to threads costs more than it saves
 _ORDINAL = pa.field("ordinal", pa.int64())  # the last column of the rows in a journal: where the item stands in the run
 _NOW = 2**62  # a place after all that is written down
 _FAILED = 1 + ITEM_STATUSES.index("failed")
