@@ -31,8 +31,9 @@ _MOST_GROUPS = 25
 _MOST_BINS = 32
 _WIDTHS = tuple(width for width in range(1, BUCKETS_PER_DECADE + 1) if BUCKETS_PER_DECADE % width == 0)  # buckets that make a bin
 _ENOUGH_FAILURES = 20_000
-_ENOUGH_EXECUTIONS = 500_000
+_ENOUGH_EXECUTIONS = 100_000
 _BATCH_ROWS = 8_192
+_GROUPS_IN_TURN = 8
 
 _TIMES = ["status", "completed_at", "reused_from"]
 _ITEM = ["source_item_id", "attempts", "duration_ms"]
@@ -99,7 +100,7 @@ def _histograms(file: pq.ParquetFile, enough: int) -> tuple[Mapping[str, Sequenc
     """How long the executions of each node took, and of how many rows that is."""
     counts: dict[str, Counter[int]] = {}
     rows = executions = 0
-    for batch in _spread_batches(file, _EXECUTION):
+    for batch in _spread_batches(file, _EXECUTION, groups_in_turn=_GROUPS_IN_TURN):
         ran = pa.RecordBatch.from_struct_array(pc.list_flatten(batch.column("node_executions")))
         rows += batch.num_rows
         executions += ran.num_rows
@@ -142,10 +143,16 @@ def _failures(batch: pa.RecordBatch) -> Iterator[tuple[Any, str, str | None, str
     return zip(ids, error["type"].to_pylist(), error["node_id"].to_pylist(), messages.to_pylist(), strict=True)
 
 
-def _spread_batches(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Rows of the file, a row group at a time: any number of first groups is spread evenly over it."""
-    for group in spread(file.num_row_groups):
-        yield from file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False)
+def _spread_batches(file: pq.ParquetFile, columns: Sequence[str], *, groups_in_turn: int = 1) -> Iterator[pa.RecordBatch]:
+    """Rows of the file, a batch of each of some row groups in turn: any number of first groups is spread evenly over it."""
+    groups = spread(file.num_row_groups)
+    for first in range(0, len(groups), groups_in_turn):
+        some = groups[first : first + groups_in_turn]
+        readers = [file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False) for group in some]
+        while readers:
+            batches = [next(reader, None) for reader in readers]
+            readers = [reader for reader, batch in zip(readers, batches, strict=True) if batch is not None]
+            yield from (batch for batch in batches if batch is not None)
 
 
 def spread(count: int) -> list[int]:

@@ -81,6 +81,15 @@ def test_a_large_result_is_drawn_of_rows_from_all_over_it(tmp_path: Path) -> Non
     assert sum(figures.throughput.ended_items) == 800
 
 
+def test_durations_are_of_the_whole_run_and_not_of_its_beginning(tmp_path: Path) -> None:
+    """What is drawn of some rows takes its turns between row groups, however many rows each of them has."""
+    rows = [row(number, node_executions=[call(1.0 if number < 9_000 else 100.0)]) for number in range(18_000)]
+    write(tmp_path, rows, group_rows=9_000)
+    figures = result_figures(tmp_path, enough_executions=10_000)
+    early, late = figures.histograms["a"][0], figures.histograms["a"][-1]
+    assert early.calls == late.calls == figures.histogram_rows / 2
+
+
 def test_the_beginnings_of_an_order_are_spread_evenly() -> None:
     """A sample of row groups is not one of the beginning of the run."""
     for count in (0, 1, 2, 7, 150):
