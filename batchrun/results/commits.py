@@ -18,6 +18,7 @@ from batchrun.results.kept import nodes_frame
 from batchrun.results.recovery import rows_frame
 
 _COMMIT_SECONDS = 0.1
+_MOST_LATE_SECONDS = 0.01
 
 
 class Checkpoint(NamedTuple):
@@ -61,6 +62,11 @@ class GroupCommit:
         """Time until the next commit is due; null: nothing waits for one."""
         return None if self._due == math.inf else max(self._due - time.monotonic(), 0.0)
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether a commit that is due may take along what is there already, such as the checkpoints that came during the last one."""
+        return time.monotonic() - self._due < _MOST_LATE_SECONDS
+
     def expect(self) -> None:
         """Something was taken that is to be on the disk soon."""
         if self._journal is not None:
@@ -75,7 +81,7 @@ class GroupCommit:
         """Take a checkpoint; a commit is due at once."""
         self._checkpoints.append(checkpoint)
         self._nodes.append(checkpoint.node)
-        self._due = 0.0
+        self._due = min(self._due, time.monotonic())
 
     def rows(self, batch: pa.RecordBatch, ordinals: Sequence[int]) -> None:
         """Write rows of the result, after what is kept of their nodes: the last word about an item is its row."""

@@ -222,7 +222,7 @@ class ResultWriter:
         """What was put next; null at the end. Commits when it is time, whether something comes or not."""
         while True:
             seconds = self._commits.seconds_left
-            if seconds == 0:
+            if seconds == 0 and not (self._commits.may_wait and not self._queue.empty()):
                 self._commit()
                 continue
             with suppress(Empty):

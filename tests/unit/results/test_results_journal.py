@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from batchrun.core.errors import ErrorRecord, ExecutionError
 from batchrun.core.items import ITEM_STATUSES, ItemResult, KeptNode, NodeRecord, Usage
 from batchrun.results import Journal, Recovered, ResultLayout, ResultTotals, ResultWriter, read_results
+from batchrun.results.journal import NODES as NODES_FRAME
 from batchrun.results.journal import frames
 
 ONE_FRAME_PER_ITEM = 8
@@ -219,6 +220,23 @@ def test_a_checkpoint_is_in_the_file_before_the_node_goes_on(tmp_path: Path, lay
             asyncio.run(run())
         finally:
             writer.abandon()
+
+
+def test_checkpoints_that_come_together_go_to_the_disk_together(tmp_path: Path, layout: ResultLayout) -> None:
+    """Each waits for the disk: one after another, many items that leave checkpoints would wait for all of the others."""
+
+    async def run() -> None:
+        nodes = [KeptNode(ordinal, ordinal, 1, "final", checkpoint=b"1") for ordinal in range(400)]
+        await asyncio.gather(*map(writer.checkpoint, nodes))
+
+    with epoch(tmp_path) as journal:
+        writer = ResultWriter(tmp_path, layout, journal=journal)
+        try:
+            asyncio.run(run())
+        finally:
+            writer.abandon()
+    path = tmp_path / "journal" / "000001.journal"
+    assert sum(frame.kind == NODES_FRAME for frame in frames(memoryview(path.read_bytes()))) < 100
 
 
 def test_one_process_at_a_time_runs_an_execution(tmp_path: Path) -> None:
