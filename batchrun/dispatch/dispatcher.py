@@ -185,11 +185,11 @@ class Dispatcher(Generic[Waiting]):
         return self._group
 
     async def _work(self) -> None:
-        slot = WorkerSlot(self._slots, self._item_waits, self._crew.go_on)
+        slot, held = WorkerSlot(self._slots, self._item_waits, self._crew.go_on), self._supply.held
         await self._slots.acquire()
         try:
             with Reach() as reach:
-                while (item := await self._next_item()) is not None:
+                while (item := held.popleft() if held and not self._is_surplus() else await self._next_item()) is not None:
                     self._ended_items.end_one(await self._engine.run(item, slot, reach))
                     if time.monotonic() - self._yielded > self._longest_hold_seconds:
                         self._yielded = time.monotonic()

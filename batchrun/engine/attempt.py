@@ -19,22 +19,32 @@ from batchrun.workflows.plan import Step
 
 _MOST_CANCELLATIONS = 100  # one comes with each turn of the event loop until the call ends; cleaning up takes a few
 
+LATE = object()
+"""What a call came to that its reach has ended."""
+
 
 @types.coroutine
-def stoppable(call: Coroutine[Any, Any, Any], is_over: Callable[[], bool]) -> Generator[Any, Any, Any]:
+def stoppable(call: Coroutine[Any, Any, Any], is_over: Callable[[], bool], reach: Reach | None = None) -> Generator[Any, Any, Any]:
     """Await a call of a user, and give it up when it is over and the call swallows its cancellation again and again.
 
     Without this, one `while True` around an `except BaseException` would keep its item, and with it the run, for ever.
+
+    Args:
+        call: is awaited.
+        is_over: whether nothing may go on any more.
+        reach: ends the call, which then came to `LATE`; null: nothing ends it.
     """
     try:
         awaited = call.send(None)
     except StopIteration as end:
         return end.value
-    return (yield from going_on(call, awaited, is_over))
+    return (yield from going_on(call, awaited, is_over, reach))
 
 
 @types.coroutine
-def going_on(call: Coroutine[Any, Any, Any], awaited: Any, is_over: Callable[[], bool]) -> Generator[Any, Any, Any]:
+def going_on(
+    call: Coroutine[Any, Any, Any], awaited: Any, is_over: Callable[[], bool], reach: Reach | None = None
+) -> Generator[Any, Any, Any]:
     """The same for a call that has begun, and `awaited` something."""
     swallowed = 0
     try:
@@ -44,7 +54,7 @@ def going_on(call: Coroutine[Any, Any, Any], awaited: Any, is_over: Callable[[],
             except GeneratorExit:
                 raise
             except BaseException as error:  # also what is awaited failed with
-                swallowed += isinstance(error, asyncio.CancelledError) and is_over()
+                swallowed += isinstance(error, asyncio.CancelledError) and (is_over() or (reach is not None and reach.is_used))
                 if swallowed > _MOST_CANCELLATIONS:
                     with suppress(BaseException):  # a call that does not even let itself be closed is left where it is
                         call.close()
@@ -53,7 +63,14 @@ def going_on(call: Coroutine[Any, Any, Any], awaited: Any, is_over: Callable[[],
             else:
                 awaited = call.send(value)
     except StopIteration as end:
-        return end.value
+        value = end.value
+    except BaseException as error:
+        if reach is not None and reach.has_ended(error):
+            return LATE
+        raise
+    if reach is not None:
+        reach.has_ended()
+    return value
 
 
 def is_for_us(error: BaseException) -> bool:

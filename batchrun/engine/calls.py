@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from batchrun.core.items import NodeRecord
-from batchrun.engine.attempt import Attempt, SharedAttempt, going_on, is_for_us, stoppable
+from batchrun.engine.attempt import LATE, Attempt, SharedAttempt, going_on, is_for_us, stoppable
 from batchrun.engine.item_run import ItemRun
 from batchrun.engine.quick import QuickCall
 from batchrun.engine.settling import Settling
@@ -33,9 +33,6 @@ class Unwatched:
     abandoned = False
 
 
-_LATE = object()  # what a call came to that its deadline has ended
-
-
 class Calls:
     """Calls the nodes of one plan.
 
@@ -45,6 +42,7 @@ class Calls:
     Attributes:
         is_over: nothing may go on any more.
         is_quick: all that the plan does is to call one plain function, whatever comes of it.
+        walks: by stage, what `walk` does from there on; empty where it is not the way to run the stage.
     """
 
     def __init__(self, settling: Settling) -> None:
@@ -57,7 +55,7 @@ class Calls:
         self._records = policy.recording != "none"
         self._callables = policy.callables()
         self._stretches = [_stretch(stage, self._callables) for stage in policy.plan.stages]
-        self._walks = [_walk(policy.plan.stages[at:], self._callables) for at in range(len(policy.plan.stages))]
+        self.walks = [_walk(policy.plan.stages[at:], self._callables) for at in range(len(policy.plan.stages))]
         self._epoch = settling.epoch
         stretches, stages = self._stretches, policy.plan.stages
         self.is_quick = len(stretches) == len(self._callables) == 1 and not stages[0].waits and stretches[0][0][5]
@@ -131,18 +129,14 @@ class Calls:
         if call.error is not None:
             self._settling.settle_failure(run, self.policy.plan.steps[0], call.error, call.began, call.recorded)
 
-    def walks(self, stage: int) -> bool:
-        """Whether `walk` is the way to run a stage."""
-        return bool(self._walks[stage])
-
-    async def walk(self, run: ItemRun, reach: Reach) -> None:  # noqa: C901 - as above
+    async def walk(self, run: ItemRun, reach: Reach) -> ItemRun:  # noqa: C901 - as above
         """Run plain nodes that wait, each the only one of its stage, one after another on the event loop, as a lane does a stretch.
 
         A call gets what it takes to end it at its deadline when it waits for the first time, and most of what is async need not wait.
         """
         clock, full, keep, epoch = self._clock, self._full, self._records, self._epoch
         outputs, records = run.outputs, run.records
-        for stage, (step, position, bit, bind, call, _, most) in enumerate(self._walks[run.stage], run.stage):
+        for stage, (step, position, bit, bind, call, _, most) in enumerate(self.walks[run.stage], run.stage):
             run.stage = stage
             if run.done & bit:
                 continue
@@ -159,18 +153,20 @@ class Calls:
                     value = end.value
                 else:
                     left_seconds = self._deadlines.attempt_seconds(run, step, clock() - began)
-                    value = await self._rest(making, awaited, left_seconds, reach)
-                if full and value is not _LATE:
+                    if left_seconds is not None:
+                        reach.arm(left_seconds)
+                    value = await going_on(making, awaited, self._nothing_goes_on, reach)
+                if full and value is not LATE:
                     written = bounded(encode(value), most)
             except BaseException as error:  # as in `call_waiting`
                 if is_for_us(error):
                     raise
                 if not self._settling.settle_failure(run, step, error, began, recorded):
-                    return
+                    break
                 continue
-            if value is _LATE:
+            if value is LATE:
                 if not self._settling.settle_failure(run, step, self._deadlines.timeout(run, step, began), began, recorded):
-                    return
+                    break
                 continue
             outputs[position] = value
             run.done |= bit
@@ -178,19 +174,7 @@ class Calls:
                 attempts = 1 if run.calls is None and not run.earlier else run.attempt_of(position)
                 at, duration = int((began + epoch) * 1e6), (clock() - began) * 1e3
                 records.append((position, "completed", attempts, at, duration, recorded, written, None, None, None, False))
-
-    async def _rest(self, making: Coroutine[Any, Any, Any], awaited: Any, left_seconds: float | None, reach: Reach) -> Any:
-        """Go on with a call that waits, up to its deadline."""
-        if left_seconds is not None:
-            reach.arm(left_seconds)
-        try:
-            value = await going_on(making, awaited, lambda: self.is_over or reach.is_used)
-        except BaseException as error:
-            if reach.has_ended(error):
-                return _LATE
-            raise
-        reach.has_ended()
-        return value
+        return run
 
     async def call_waiting(self, run: ItemRun, step: Step, scope: Scope, reach: Reach | None = None) -> None:
         """Call a node that waits, on the event loop, with a deadline; `reach` is that of the task, null: it has none."""
@@ -216,9 +200,9 @@ class Calls:
             if step.queues:
                 scope.sending, scope.queued, scope.is_late = attempt.sending, attempt.queued, attempt.is_late
                 scope.resting = self.policy.ports.resting
-            value = await self._ended(self._callables[step.position](scope), attempt)
+            value = await stoppable(self._callables[step.position](scope), self._nothing_goes_on, attempt.reach)
             run.call_key, run.context = scope.call_key, context
-            if value is _LATE:
+            if value is LATE:
                 late, scope.outage = attempt.timeout(scope.outage), None
                 self._settling.settle_failure(run, step, late, attempt.began, recorded)
             else:
@@ -238,18 +222,8 @@ class Calls:
             if step.queues:
                 del scope.sending, scope.queued, scope.is_late, scope.resting
 
-    async def _ended(self, call: Coroutine[Any, Any, Any], attempt: Attempt) -> Any:
-        """What a call came to, up to its deadline."""
-        reach = attempt.reach
-        try:
-            value = await stoppable(call, lambda: self.is_over or attempt.is_late())
-        except BaseException as error:
-            if reach is not None and reach.has_ended(error):
-                return _LATE
-            raise
-        if reach is not None:
-            reach.has_ended()
-        return value
+    def _nothing_goes_on(self) -> bool:
+        return self.is_over
 
     def _begins(self, run: ItemRun, step: Step, lane: Watched) -> bool:
         lane.began = self._clock()  # a condition can hang, too

@@ -28,10 +28,11 @@ class Deadlines:
 
     def attempt_seconds(self, run: ItemRun, step: Step, spent_seconds: float = 0.0) -> float | None:
         """What a call may still take that has taken `spent_seconds`; null: as long as it likes."""
-        left = self._item_seconds(run, self.clock())
-        own = None if step.timeout_seconds is None else step.timeout_seconds - spent_seconds
-        limits = [limit for limit in (own, left) if limit is not None]
-        return max(min(limits), 0.0) if limits else None
+        own = None if step.timeout_seconds is None else max(step.timeout_seconds - spent_seconds, 0.0)
+        if self.item_timeout_seconds is None:
+            return own
+        left = max(run.started + run.excluded + self.item_timeout_seconds - self.clock(), 0.0)
+        return left if own is None or left < own else own
 
     def item_ends_at(self, run: ItemRun) -> float:
         """By the clock, when an item's time is up; infinite: never."""

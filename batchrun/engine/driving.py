@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import anyio
 
 from batchrun.core.protocols import Slot
@@ -53,15 +55,18 @@ class Driver:
         if not run.has_begun:
             run.started = self._clock()
         self._open.add(run)
-        run.slot = slot
+        run.slot, last = slot, len(self._stages)
         try:
-            while True:
+            while run.stage < last:
                 if run.wait_seconds is not None and not await self._waited(run, slot):
                     run.status, run.error = "cancelled", None
-                    return run
-                run = await self._advance(run, reach)
-                if run.wait_seconds is None or run.status is not None:
-                    return run
+                    break
+                run = await self._stage(run, reach)
+                if run.status is not None:
+                    break
+                if run.wait_seconds is None:
+                    run.stage += 1
+            return run
         finally:
             self._open.remove(run)
 
@@ -74,32 +79,26 @@ class Driver:
                     await self._stopping.wait()
         return not self._stopping.is_set()
 
-    async def _advance(self, run: ItemRun, reach: Reach | None) -> ItemRun:
-        """Run stages until the item ends or must wait."""
-        stages = self._stages
-        while run.stage < len(stages):
-            stage, bits = stages[run.stage], self._bits[run.stage]
-            if run.done & bits == bits:
-                pass  # an earlier run has done it
-            elif reach is not None and self._calls.walks(run.stage):
-                await self._calls.walk(run, reach)
-            elif stage.waits:
-                await self._wait_stage(run, stage, reach)
-            else:
-                run = await self._lanes.run(run)
-            if run.wait_seconds is not None or run.status is not None:
-                break
-            run.stage += 1
-        return run
+    def _stage(self, run: ItemRun, reach: Reach | None) -> Awaitable[ItemRun]:
+        """Run the stage that an item is in, and those after it that go with it, until it ends or must wait."""
+        at = run.stage
+        if reach is not None and self._calls.walks[at]:
+            return self._calls.walk(run, reach)
+        if self._stages[at].waits:
+            return self._wait_stage(run, self._stages[at], reach)
+        return self._in_lane(run)
 
-    async def _wait_stage(self, run: ItemRun, stage: Stage, reach: Reach | None) -> None:
+    async def _in_lane(self, run: ItemRun) -> ItemRun:
+        bits = self._bits[run.stage]
+        return run if run.done & bits == bits else await self._lanes.run(run)
+
+    async def _wait_stage(self, run: ItemRun, stage: Stage, reach: Reach | None) -> ItemRun:
         calls = self._calls
         ready = [
             step for step in stage.steps if not run.done & step.bit and not (step.conditional and self._settling.is_skipped(run, step))
         ]
-        if run.wait_seconds is not None or run.status is not None:
-            return
-        if len(ready) == 1:
+        if run.goes_on and len(ready) == 1:
             await calls.call_waiting(run, ready[0], run, reach)
-        elif ready:
+        elif run.goes_on and ready:
             await together(calls.call_waiting, run, ready, self._most_together)
+        return run

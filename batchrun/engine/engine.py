@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from batchrun.core.executions import Stop
 from batchrun.core.items import Item, ItemResult, RestoredItem
@@ -140,21 +140,21 @@ class Engine:
         """Take back submitted items that have not started."""
         return [queued.source if isinstance(queued, ItemRun) else queued for queued in self.lanes.withdraw()]
 
-    async def run(self, item: Item, slot: Slot, reach: Reach | None = None) -> ItemResult:
+    def run(self, item: Item, slot: Slot, reach: Reach | None = None) -> Coroutine[Any, Any, ItemResult]:
         """Run one item to its end; calls need no scopes of their own where the task has a `reach`."""
-        return await self.finish(self._run_of(item), slot, reach)
+        return self.finish(self._run_of(item), slot, reach)
 
     async def finish(self, run: ItemRun, slot: Slot, reach: Reach | None = None) -> ItemResult:
         """Run an item from where it is to its end; it gives `slot` back while it waits."""
         try:
-            return self._settling.result(await self.drive(run, slot, reach))
+            return self._settling.result(await self._driver.drive(run, slot, reach))
         except asyncio.CancelledError:
             # The grace period is over. What the item has done so far still becomes its row; a lane may still be at it.
             return self._cancelled(run.left())
 
-    async def drive(self, run: ItemRun, slot: Slot, reach: Reach | None = None) -> ItemRun:
+    def drive(self, run: ItemRun, slot: Slot, reach: Reach | None = None) -> Coroutine[Any, Any, ItemRun]:
         """The same, without a result. Returns what has come to the end in place of `run`."""
-        return await self._driver.drive(run, slot, reach)
+        return self._driver.drive(run, slot, reach)
 
     def run_here(self, run: ItemRun) -> None:
         """Run an item of a plan that is one stretch, in this lane thread, to its end or until it must wait."""
