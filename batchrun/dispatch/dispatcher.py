@@ -26,7 +26,7 @@ from batchrun.flow.reach import Reach
 _LARGEST_BACKLOG = 4_000  # results handed over and not yet written
 _LONGEST_QUEUE = 2_000  # items queued for lanes
 _POLL_SECONDS = 0.05
-_LONGEST_HOLD_SECONDS = 0.05  # all workers together let others have the event loop that often
+_LONGEST_HOLD_SECONDS = 0.05  # all workers together let others have the event loop that often, if none of their items waits
 
 
 class Dispatcher(Generic[Waiting]):
@@ -59,7 +59,7 @@ class Dispatcher(Generic[Waiting]):
         self._max_open = self._most_open(run)
         self._total = total
         self._ended_before = self.counts.ended
-        self._yielded, self._longest_hold_seconds = time.monotonic(), max(_LONGEST_HOLD_SECONDS / run.parallelism, 0.001)
+        self._longest_hold_seconds = max(_LONGEST_HOLD_SECONDS / run.parallelism, 0.001)
         self._supply = Supply(rooms.feed)
         self._loading = asyncio.Lock()
         self._crew = Crew(self._nothing_goes_on)
@@ -186,13 +186,15 @@ class Dispatcher(Generic[Waiting]):
 
     async def _work(self) -> None:
         slot, held = WorkerSlot(self._slots, self._item_waits, self._crew.go_on), self._supply.held
+        ended, turn, since = self._ended_items, -1, 0.0
         await self._slots.acquire()
         try:
             with Reach() as reach:
                 while (item := held.popleft() if held and not self._is_surplus() else await self._next_item()) is not None:
-                    self._ended_items.end_one(await self._engine.run(item, slot, reach))
-                    if time.monotonic() - self._yielded > self._longest_hold_seconds:
-                        self._yielded = time.monotonic()
+                    ended.end_one(await self._engine.run(item, slot, reach))
+                    if turn != ended.turns:
+                        turn, since = ended.turns, time.monotonic()
+                    elif time.monotonic() - since > self._longest_hold_seconds:
                         await asyncio.sleep(0)  # items whose functions never wait would keep everybody else waiting
                     if self._slots.wanted:
                         break  # an item that has waited goes on in this place
@@ -210,7 +212,8 @@ class Dispatcher(Generic[Waiting]):
 
     def _is_surplus(self) -> bool:
         """Whether a worker must take no further item."""
-        return self._slots.free < 0 or self._crew.workers > self._max_open or self._is_stopping()
+        is_stopping = self.stop_cause is not None or self._ended_items.broken is not None
+        return is_stopping or self._slots.free < 0 or self._crew.workers > self._max_open
 
     async def _load(self) -> list[Item]:
         await self._until(lambda: self._sink.backlog <= _LARGEST_BACKLOG or self._is_stopping())

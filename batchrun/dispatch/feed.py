@@ -32,7 +32,9 @@ class Feed:
         while window is not None and not window:
             while len(self._ahead) < _WINDOWS_AHEAD:
                 self._ahead.append(self._thread.submit(next, self._windows, None))
-            window = await asyncio.wrap_future(self._ahead.popleft())
+            coming = self._ahead.popleft()
+            # What is there already is not waited for: all workers that need an item would wait with this one.
+            window = coming.result() if coming.done() else await asyncio.wrap_future(coming)
         self.loaded += len(window or ())
         return window
 

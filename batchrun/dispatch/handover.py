@@ -26,10 +26,12 @@ class HandOver:
 
     Attributes:
         broken: why it takes no more; null while it does.
+        turns: of the event loop, as far as items ended one by one in them.
     """
 
     def __init__(self, counts: Counts, sink: ResultSink, on_failed: Callable[[], None], on_broken: Callable[[], None]) -> None:
         self.broken: ExecutionError | None = None
+        self.turns = 0
         self._counts = counts
         self._sink = sink
         self._on_failed = on_failed
@@ -41,7 +43,7 @@ class HandOver:
         self._counts.add_one(result)
         self._held.append(result)
         if len(self._held) == 1:
-            asyncio.get_running_loop().call_soon(self.flush)
+            asyncio.get_running_loop().call_soon(self._turn_ended)
         elif len(self._held) == _MOST_TOGETHER:
             self.flush()
         if self._counts.failed:
@@ -62,6 +64,10 @@ class HandOver:
         """Hand over what is held back."""
         results, self._held = self._held, []
         self._put(results)
+
+    def _turn_ended(self) -> None:
+        self.turns += 1
+        self.flush()
 
     def _put(self, results: list[ItemResult]) -> None:
         if results and self.broken is None:

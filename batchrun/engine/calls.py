@@ -129,7 +129,7 @@ class Calls:
         if call.error is not None:
             self._settling.settle_failure(run, self.policy.plan.steps[0], call.error, call.began, call.recorded)
 
-    async def walk(self, run: ItemRun, reach: Reach) -> ItemRun:  # noqa: C901 - as above
+    async def walk(self, run: ItemRun, reach: Reach) -> ItemRun:  # noqa: C901, PLR0912 - as above
         """Run plain nodes that wait, each the only one of its stage, one after another on the event loop, as a lane does a stretch.
 
         A call gets what it takes to end it at its deadline when it waits for the first time, and most of what is async need not wait.

@@ -52,7 +52,7 @@ class Driver:
             slot: given back while it waits.
             reach: of the task; null: each call that waits has a cancel scope of its own.
         """
-        if not run.has_begun:
+        if run.started < 0:
             run.started = self._clock()
         self._open.add(run)
         run.slot, last = slot, len(self._stages)

@@ -19,6 +19,9 @@ class Reach:
     is ever cancelled: so the scope is entered once, and again only after it was used, and the timer of a call that has ended
     stays for the next one. A context manager; whatever is entered in a call must be left in it.
 
+    Attributes:
+        is_used: whether the call was cancelled that is being made.
+
     Example:
         >>> async def worked():
         ...     with Reach() as reach:
@@ -31,14 +34,16 @@ class Reach:
         True
     """
 
-    __slots__ = ("_ends_at", "_loop", "_scope", "_timer")
+    __slots__ = ("_ends_at", "_looks_at", "_loop", "_scope", "_timer", "is_used")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._ends_at = math.inf
+        self._ends_at = self._looks_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
+        self.is_used = False
 
     def __enter__(self) -> Self:
+        self.is_used = False
         self._scope = anyio.CancelScope()
         self._scope.__enter__()
         return self
@@ -48,15 +53,10 @@ class Reach:
             self._timer.cancel()
         self._scope.__exit__(kind, error, trace)
 
-    @property
-    def is_used(self) -> bool:
-        """Whether the call was cancelled that is being made."""
-        return self._scope.cancel_called
-
     def arm(self, seconds: float) -> None:
         """Cancel the call that is being made in so many seconds, and then again and again until it ends."""
         self._ends_at = ends_at = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > ends_at:
+        if self._looks_at > ends_at:
             self._set(ends_at)
 
     @property
@@ -74,10 +74,10 @@ class Reach:
         Args:
             error: what it has raised; null: it has returned, cancelled or not.
         """
-        self.disarm()
-        used = self._scope
-        if not used.cancel_called:
+        self._ends_at = math.inf
+        if not self.is_used:
             return False
+        used = self._scope
         try:
             used.__exit__(None if error is None else type(error), error, None)
         finally:
@@ -87,11 +87,13 @@ class Reach:
     def _set(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._looks_at = at
         self._timer = self._loop.call_at(at, self._look, at)
 
     def _look(self, at: float) -> None:
-        self._timer = None
+        self._timer, self._looks_at = None, math.inf
         if self._ends_at <= at:
+            self.is_used = True
             self._scope.cancel(_DEADLINE)
         elif self._ends_at < math.inf:  # of a later call
             self._set(self._ends_at)

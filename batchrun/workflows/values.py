@@ -164,7 +164,7 @@ def _integer(low: int, high: int) -> Check:
     def convert(value: Any) -> int:
         if isinstance(value, bool):
             raise TypeError
-        number = operator.index(_content(value))
+        number = value if type(value) is int else operator.index(_content(value))
         if not low <= number <= high:
             raise OverflowError
         return number
