@@ -65,6 +65,7 @@ class Dispatcher(Generic[Waiting]):
         self._crew = Crew(self._nothing_goes_on)
         self._parked = self._submitted = 0  # items of chunks: those that wait, and all
         self._changed = asyncio.Event()
+        self._awaited: Callable[[], bool] = lambda: True
         self._group: TaskGroup | None = None
         self._grace_scope = anyio.CancelScope()
 
@@ -261,14 +262,17 @@ class Dispatcher(Generic[Waiting]):
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition() and self._ended_items.broken is None:
+            self._awaited = condition
             self._changed.clear()
             with anyio.move_on_after(_POLL_SECONDS if self._sink.backlog else None):  # the backlog shrinks without telling
                 await self._changed.wait()
 
     def _chunk_finished(self, chunk: Chunk[Waiting]) -> None:
         self._ended_items.end(chunk.results, chunk.statuses)
-        self._changed.set()
-        self._crew.look()
+        if self._awaited() or self._sink.backlog >= _LARGEST_BACKLOG:  # whoever waits for that must look at it again and again
+            self._changed.set()
+        if self._engine.largest_batch:
+            self._crew.look()
         for run in chunk.waiting:
             self._parked += 1
             self._tasks.start_soon(self._finish, run)

@@ -23,6 +23,9 @@ Queued: TypeAlias = Item | ItemRun
 
 Each = TypeVar("Each")
 
+_LONG_SECONDS = 0.002
+_PATIENCE_SECONDS = 0.005  # calls that take long end one by one: all lanes together hand over that often
+
 _status = itemgetter(1)
 
 
@@ -63,14 +66,16 @@ class LaneQueue:
     for an item.
 
     Attributes:
+        done: lanes that have handed something over which is not collected yet.
         returning: items that have begun: they go first.
         fresh: chunks of others, each of which all lanes use up together.
         chunk: so many items that have ended are handed over at a time.
     """
 
-    __slots__ = ("chunk", "fresh", "returning")
+    __slots__ = ("chunk", "done", "fresh", "returning")
 
     def __init__(self) -> None:
+        self.done: deque[Lane] = deque()
         self.returning: deque[ItemRun] = deque()
         self.fresh: deque[Iterator[Queued]] = deque()
         self.chunk = 1
@@ -127,10 +132,12 @@ class Lane:
         "thread",
     )
 
-    def __init__(self, name: str, queue: LaneQueue, hooks: LaneHooks, notify: Callable[[Lane], None], slot: memoryview | None) -> None:
+    def __init__(
+        self, name: str, queue: LaneQueue, hooks: LaneHooks, notify: Callable[[Lane, float], None], slot: memoryview | None
+    ) -> None:
         self._queue = queue
         self._hooks = hooks
-        self._notify = notify
+        self._notify = notify  # has the event loop collect what is done, unless it did less than so many seconds ago
         self._slot = slot  # takes the ordinal of each item that is begun
         self._wake: SimpleQueue[bool] = SimpleQueue()
         self.finished: deque[ItemResult] = deque()  # of the chunk that is being worked on
@@ -232,8 +239,11 @@ class Lane:
         now, processor = self._hooks.clock(), thread_time()
         seconds, self.chunk_began = now - self.chunk_began, now
         self.item_seconds, self.busy_ratio = seconds / count, (processor - before) / max(seconds, 1e-9)
-        self.chunks.append(self._chunk())
-        self._notify(self)
+        chunk = self._chunk()
+        self.chunks.append(chunk)
+        self._queue.done.append(self)
+        is_patient = count == 1 and self.item_seconds > _LONG_SECONDS and chunk.statuses.get("completed")
+        self._notify(self, _PATIENCE_SECONDS if is_patient else 0.0)
         return processor
 
     def _chunk(self) -> Finished:
@@ -243,6 +253,8 @@ class Lane:
 
     def _rest(self) -> bool:
         """Wait until there may be work. Returns whether the thread goes on."""
+        if self._queue.done:
+            self._notify(self, 0.0)  # nothing may come any more that would
         self.is_waiting = True
         goes_on = (bool(self._queue) and not self.is_surplus) or self._wake.get()
         self.is_waiting = False

@@ -9,14 +9,17 @@ deadline cannot be stopped: its lane is abandoned, and its item fails.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from threading import Thread
 
+from batchrun.core.items import ItemResult, ItemStatus
 from batchrun.engine.hints import ProcessHint
 from batchrun.engine.item_run import Finished, ItemRun
-from batchrun.engine.lane import Lane, LaneHooks, LaneQueue, LaneSlots, Queued
+from batchrun.engine.lane import Lane, LaneHooks, LaneQueue, LaneSlots, Queued, drained
 from batchrun.workflows.plan import Step
 
 _CHUNK_SECONDS = 0.005
@@ -46,6 +49,7 @@ class LanePool:
         self._late_seconds = 0.0  # how late ticks come, on average
         self._measured = (0.0, 0.0)
         self._started = 0
+        self._notified = -math.inf
         self._abandoned: list[Thread] = []
 
     @property
@@ -136,22 +140,36 @@ class LanePool:
                 lane.close()
                 self._lanes.remove(lane)
 
-    def _notify(self, lane: Lane) -> None:
-        """In the lane thread: have the event loop collect what is finished."""
-        try:
-            self._loop.call_soon_threadsafe(self._collect, lane)
-        except RuntimeError:  # the loop is closed: the execution ended without this lane
-            lane.abandoned = True
+    def _notify(self, lane: Lane, patience_seconds: float) -> None:
+        """In a lane thread: have the event loop collect what is finished; not at once if it was told a short while ago.
 
-    def _collect(self, lane: Lane, *, everything: bool = False) -> None:
-        for chunk in lane.collect(everything=everything):
-            self._adapt(lane.item_seconds)
-            waiting = [run for run in chunk.waiting if run.waiter is None]
-            for run in chunk.waiting:
-                if run.waiter is not None:
-                    _tell(run)
-            if chunk.results or waiting:
-                self._hooks.finished(chunk._replace(waiting=waiting))
+        What it is not told of it collects with the next tick at the latest.
+        """
+        now = self._hooks.clock()
+        if now - self._notified >= patience_seconds:
+            self._notified = now
+            try:
+                self._loop.call_soon_threadsafe(self._collect_done)
+            except RuntimeError:  # the loop is closed: the execution ended without this lane
+                lane.abandoned = True
+
+    def _collect_done(self) -> None:
+        self._collect(dict.fromkeys(drained(self._queue.done)))
+
+    def _collect(self, lanes: Iterable[Lane], *, everything: bool = False) -> None:
+        results, statuses, waiting = list[ItemResult](), Counter[ItemStatus](), list[ItemRun]()
+        for lane in lanes:
+            for chunk in lane.collect(everything=everything):
+                self._adapt(lane.item_seconds)
+                results += chunk.results
+                statuses.update(chunk.statuses)
+                for run in chunk.waiting:
+                    if run.waiter is None:
+                        waiting.append(run)
+                    else:
+                        _tell(run)
+        if results or waiting:
+            self._hooks.finished(Finished(results, statuses, waiting))
 
     def _adapt(self, item_seconds: float) -> None:
         self._item_seconds += 0.3 * (item_seconds - self._item_seconds)
@@ -159,6 +177,7 @@ class LanePool:
 
     def _tick(self, due: float) -> None:
         self._late_seconds += 0.3 * (self._loop.time() - due - self._late_seconds)
+        self._collect_done()
         now = self._hooks.clock()
         ages: list[float] = []
         for lane in list(self._lanes):
@@ -170,7 +189,7 @@ class LanePool:
                 self._abandon(lane, current, step, began)
             if now - lane.chunk_began > _STUCK_SECONDS and (count := len(lane.finished) + len(lane.left)):
                 lane.item_seconds = (now - lane.chunk_began) / count
-                self._collect(lane, everything=True)
+                self._collect([lane], everything=True)
         self._dismiss()
         if self._queue and not self._lanes:
             self._add_lanes(1)
@@ -221,7 +240,7 @@ class LanePool:
     def _dispose(self, lane: Lane) -> None:
         lane.abandoned = True
         self._lanes.remove(lane)
-        self._collect(lane, everything=True)
+        self._collect([lane], everything=True)
         self._abandoned.append(lane.thread)
 
     def _abandon(self, lane: Lane, current: list[ItemRun], step: Step | None, began: float) -> None:
