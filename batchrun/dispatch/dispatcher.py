@@ -213,8 +213,7 @@ class Dispatcher(Generic[Waiting]):
 
     def _is_surplus(self) -> bool:
         """Whether a worker must take no further item."""
-        is_stopping = self.stop_cause is not None or self._ended_items.broken is not None
-        return is_stopping or self._slots.free < 0 or self._crew.workers > self._max_open
+        return self._slots.free < 0 or self._crew.workers > self._max_open or self._is_stopping()
 
     async def _load(self) -> list[Item]:
         await self._until(lambda: self._sink.backlog <= _LARGEST_BACKLOG or self._is_stopping())

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from batchrun.core.items import NodeRecord
 from batchrun.engine.attempt import LATE, Attempt, SharedAttempt, going_on, is_for_us, stoppable
 from batchrun.engine.item_run import ItemRun
-from batchrun.engine.quick import QuickCall
 from batchrun.engine.settling import Settling
 from batchrun.flow.reach import Reach
 from batchrun.workflows.encoding import bounded, encode
@@ -41,7 +39,7 @@ class Calls:
 
     Attributes:
         is_over: nothing may go on any more.
-        is_quick: all that the plan does is to call one plain function, whatever comes of it.
+        stretches: by stage, what each of its nodes needs to be called.
         walks: by stage, what `walk` does from there on; empty where it is not the way to run the stage.
     """
 
@@ -54,11 +52,9 @@ class Calls:
         self._full = policy.recording == "full"
         self._records = policy.recording != "none"
         self._callables = policy.callables()
-        self._stretches = [_stretch(stage, self._callables) for stage in policy.plan.stages]
+        self.stretches = [_stretch(stage, self._callables) for stage in policy.plan.stages]
         self.walks = [_walk(policy.plan.stages[at:], self._callables) for at in range(len(policy.plan.stages))]
         self._epoch = settling.epoch
-        stretches, stages = self._stretches, policy.plan.stages
-        self.is_quick = len(stretches) == len(self._callables) == 1 and not stages[0].waits and stretches[0][0][5]
 
     def run_stretch(self, run: ItemRun, lane: Watched) -> None:  # noqa: C901 - a call for a branch would cost more than the branch
         """Run the nodes of the item's stage, which do not wait, one after another, in a lane thread.
@@ -69,7 +65,7 @@ class Calls:
         outputs, records, calls = run.outputs, run.records, run.calls
         recorded = written = None
         ended = clock()
-        for step, position, bit, bind, call, is_plain, most in self._stretches[run.stage]:
+        for step, position, bit, bind, call, is_plain, most in self.stretches[run.stage]:
             if run.done & bit or not (is_plain or self._begins(run, step, lane)):
                 if not run.goes_on:
                     return
@@ -103,32 +99,6 @@ class Calls:
                 at, duration, call_key = int((began + epoch) * 1e6), (ended - began) * 1e3, None if is_plain else run.call_key
                 records.append((position, "completed", attempts - is_hit, at, duration, recorded, written, None, call_key, usage, is_hit))
 
-    def call_quickly(self, data: dict[str, Any]) -> QuickCall:
-        """Call the function of such a plan, in a lane thread, without a run."""
-        ((_, _, _, bind, call, _, most),) = self._stretches[0]
-        scope, recorded, began = Scope(data, []), None, self._clock()
-        inputs = data
-        try:
-            scope.inputs = inputs = bind(scope)
-            if self._full:
-                recorded = encode(inputs)
-            value = call(scope)
-            written = encode(value) if self._full else None
-            if written is not None and len(written) > most:
-                bounded(written, most)
-        except BaseException as error:
-            return QuickCall(None, None, error, began, inputs, recorded)
-        record: NodeRecord | None = None
-        if self._records:
-            at, duration = int((began + self._epoch) * 1e6), (self._clock() - began) * 1e3
-            record = (0, "completed", 1, at, duration, recorded, written, None, None, None, False)
-        return QuickCall(value, record, None, began, inputs, recorded)
-
-    def settle_quick(self, run: ItemRun, call: QuickCall) -> None:
-        """Settle such a call, which has failed: now it has a run."""
-        if call.error is not None:
-            self._settling.settle_failure(run, self.policy.plan.steps[0], call.error, call.began, call.recorded)
-
     async def walk(self, run: ItemRun, reach: Reach) -> ItemRun:  # noqa: C901, PLR0912 - as above
         """Run plain nodes that wait, each the only one of its stage, one after another on the event loop, as a lane does a stretch.
 
@@ -155,7 +125,7 @@ class Calls:
                     left_seconds = self._deadlines.attempt_seconds(run, step, clock() - began)
                     if left_seconds is not None:
                         reach.arm(left_seconds)
-                    value = await going_on(making, awaited, self._nothing_goes_on, reach)
+                    value = await going_on(making, awaited, self.nothing_goes_on, reach)
                 if full and value is not LATE:
                     written = bounded(encode(value), most)
             except BaseException as error:  # as in `call_waiting`
@@ -200,7 +170,7 @@ class Calls:
             if step.queues:
                 scope.sending, scope.queued, scope.is_late = attempt.sending, attempt.queued, attempt.is_late
                 scope.resting = self.policy.ports.resting
-            value = await stoppable(self._callables[step.position](scope), self._nothing_goes_on, attempt.reach)
+            value = await stoppable(self._callables[step.position](scope), self.nothing_goes_on, attempt.reach)
             run.call_key, run.context = scope.call_key, context
             if value is LATE:
                 late, scope.outage = attempt.timeout(scope.outage), None
@@ -222,7 +192,8 @@ class Calls:
             if step.queues:
                 del scope.sending, scope.queued, scope.is_late, scope.resting
 
-    def _nothing_goes_on(self) -> bool:
+    def nothing_goes_on(self) -> bool:
+        """Whether nothing may go on any more."""
         return self.is_over
 
     def _begins(self, run: ItemRun, step: Step, lane: Watched) -> bool:

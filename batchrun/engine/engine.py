@@ -30,6 +30,7 @@ from batchrun.engine.open_items import Activity, OpenItems
 from batchrun.engine.part_engines import PartEngines
 from batchrun.engine.part_names import PartNames
 from batchrun.engine.policy import CallPolicy
+from batchrun.engine.quick_calls import QuickCaller
 from batchrun.engine.restoring import Restorer
 from batchrun.engine.settings import EngineSettings
 from batchrun.engine.settling import Settling
@@ -79,6 +80,7 @@ class Engine:
         self.batches = Batches(self.plan, self._settings.run.parallelism, ports)
         self._settling = Settling(replace(policy, batched=self.batches.calls))
         self._calls = Calls(self._settling)
+        self.quick = QuickCaller(self._calls, self._settling)
         self._work = LaneWork(self._calls, self._settling, self._abandoned)
         hint, slots = ProcessHint(self._settings.on_note, self._settings.cores), self._settings.lane_slots
         self._lanes = LanePool(self._settings.run.parallelism, self._work.hooks, hint, slots)
@@ -105,11 +107,6 @@ class Engine:
         if self._lanes is None:
             raise RuntimeError("the engine is not open: use it in an async with statement")
         return self._lanes
-
-    @property
-    def calls(self) -> Calls:
-        """Calls its nodes; only while the engine is open."""
-        return self._calls
 
     @property
     def is_in_lanes(self) -> bool:

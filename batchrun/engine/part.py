@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from batchrun.core.errors import ReplayMismatch
 from batchrun.core.items import ItemStatus
 from batchrun.engine.failures import asked
 from batchrun.engine.item_run import ItemRun
-from batchrun.engine.part_engines import PartEngine
+from batchrun.engine.part_engines import PartEngine, PartEngines
 from batchrun.engine.part_run import PartRun
 from batchrun.workflows.encoding import encode
 
@@ -61,6 +62,19 @@ class Part:
         """What it has failed with, for good; null: it has not."""
         return self.run.cause if isinstance(self.run, PartRun) and self.run.status == "failed" else None
 
+    def forked(self, engines: PartEngines[Any], parent: ItemRun) -> Part:
+        """A copy for a run that goes on in the place of its parent.
+
+        It has an ordinal of its own: the journal must not hear of the run that is left behind.
+        """
+        source = self.run.source
+        engines.runs.pop(source.ordinal, None)
+        run = self.run.fork()
+        assert isinstance(run, PartRun)  # noqa: S101 - for mypy
+        run.parent, run.source = parent, source._replace(ordinal=engines.next_ordinal())
+        engines.runs[run.source.ordinal] = run
+        return Part(self.engine, run)
+
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
     """An exception, or those that were raised together."""
@@ -74,6 +88,19 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 def is_other(data: dict[str, Any], digest: str) -> bool:
     """Whether data is surely not that of a digest."""
     return bool(digest and (now := digest_of(data)) and now != digest)
+
+
+def refuse_other_data(path: str, digest: str, data: dict[str, Any]) -> None:
+    """Refuse data that is not that of a digest.
+
+    Raises:
+        ReplayMismatch: it is not.
+    """
+    if is_other(data, digest):
+        raise ReplayMismatch(
+            f"{path} is called with other values than before; what a workflow does must follow from its item, so that it can go on "
+            "after a retry or a resume"
+        )
 
 
 def digest_of(data: dict[str, Any]) -> str:

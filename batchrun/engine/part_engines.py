@@ -43,8 +43,8 @@ class PartEngine(Protocol):
         """Threads of abandoned calls that have still not come back."""
 
     @property
-    def calls(self) -> QuickCalls:
-        """Calls its nodes."""
+    def quick(self) -> QuickCalls:
+        """Calls its function, if that is all there is."""
 
     def run_here(self, run: ItemRun) -> None:
         """Run a plan in which nothing waits, in this lane thread, to its end or until it must wait."""

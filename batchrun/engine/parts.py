@@ -11,19 +11,18 @@ from typing import Any, Self, TypeVar
 
 import orjson
 
-from batchrun.core.errors import ErrorRecord, ReplayMismatch
+from batchrun.core.errors import ErrorRecord
 from batchrun.core.items import Item, NodeRecord, RestoredItem
 from batchrun.core.protocols import Slot
 from batchrun.engine.gathering import gathered
 from batchrun.engine.item_run import ItemRun
 from batchrun.engine.keeping import not_waiting, with_outputs
-from batchrun.engine.part import Part, PartEnded, PartSentBack, digest_of, is_other, leaves
+from batchrun.engine.part import Part, PartEnded, PartSentBack, digest_of, is_other, leaves, refuse_other_data
 from batchrun.engine.part_engines import PartEngine, PartEngines
 from batchrun.engine.part_run import PartRun
-from batchrun.engine.quick import QuickPart
+from batchrun.engine.quick import QuickCall, QuickPart
 from batchrun.engine.together import SharedSlot
 from batchrun.workflows.plan import Plan, Step
-from batchrun.workflows.scope import Scope
 
 T = TypeVar("T")
 
@@ -67,7 +66,11 @@ class CallParts:
         """See `Parts`."""
         part = self._known(data, key)
         if part is None:
-            part = self._new(await self._engines.of(plan, self._step), data, key)
+            engine = await self._engines.of(plan, self._step)
+            is_quick = engine.quick.is_async and not self._is_kept(key)
+            part = await self._called_on_loop(engine, data, key) if is_quick else self._new(engine, data, key)
+            if is_quick and isinstance(part, Part) and part.run.wait_seconds is None:
+                return self._outcome(part, plan)
         if isinstance(part, QuickPart):
             return part.output
         if not part.has_output and part.cause is None:
@@ -83,8 +86,8 @@ class CallParts:
         """See `Parts`."""
         part = self._known(data, key)
         if part is None:
-            engine, kept = self._engines.now(plan, self._step), self._parent.kept_parts
-            if engine.calls.is_quick and not (kept and f"{self._step.id}/{key}" in kept):
+            engine = self._engines.now(plan, self._step)
+            if engine.quick.is_plain and not self._is_kept(key):
                 return self._run_quickly(engine, data, key)
             part = self._new(engine, data, key)
         if isinstance(part, QuickPart):
@@ -95,18 +98,34 @@ class CallParts:
         return self._outcome_now(part)
 
     def _run_quickly(self, engine: PartEngine, data: dict[str, Any], key: str) -> Any:
-        call = engine.calls.call_quickly(data)
+        call = engine.quick.call(data)
         if call.error is not None:
             part = self._new(engine, data, key)
-            engine.calls.settle_quick(part.run, call)
+            engine.quick.settle(part.run, call)
             del call  # else its error and this frame would keep one another alive
             return self._outcome_now(part)
-        output, check = engine.plan.output(Scope(data, [call.value])), engine.plan.output_check
-        output = output if check is None else check(output)
-        self._parts[key] = quick = QuickPart(engine, key, data, call, output)
+        return self._ended_quickly(engine, data, key, call).output
+
+    async def _called_on_loop(self, engine: PartEngine, data: dict[str, Any], key: str) -> Part | QuickPart:
+        digest = digest_of(data) if self._engines.is_durable else ""  # now: the function may change its arguments
+        begun = list[Part]()
+
+        def begin() -> ItemRun:
+            begun.append(self._new(engine, data, key, digest))
+            return begun[0].run
+
+        call = await engine.quick.call_on_loop(data, begin)
+        if call is not None and call.error is None:
+            return self._ended_quickly(engine, data, key, call)
+        if call is not None:
+            engine.quick.settle(begin(), call)
+        return begun[0]
+
+    def _ended_quickly(self, engine: PartEngine, data: dict[str, Any], key: str, call: QuickCall) -> QuickPart:
+        self._parts[key] = quick = QuickPart.of(engine, key, data, call)
         if self._engines.is_durable:
             self._fresh.append(quick)
-        return output
+        return quick
 
     def _outcome_now(self, part: Part) -> Any:
         if part.run.wait_seconds is not None:
@@ -121,18 +140,8 @@ class CallParts:
         copy._fresh.extend(self._fresh)
         copy._values = dict(self._values)
         for key, part in list(self._parts.items()):
-            copy._parts[key] = part if isinstance(part, QuickPart) or part.has_output else self._forked(part, parent)
+            copy._parts[key] = part if isinstance(part, QuickPart) or part.has_output else part.forked(self._engines, parent)
         return copy
-
-    def _forked(self, part: Part, parent: ItemRun) -> Part:
-        """An ordinal of its own: the journal must not hear of the run that is left behind."""
-        source = part.run.source
-        self._engines.runs.pop(source.ordinal, None)
-        run = part.run.fork()
-        assert isinstance(run, PartRun)  # noqa: S101 - for mypy
-        run.parent, run.source = parent, source._replace(ordinal=self._engines.next_ordinal())
-        self._engines.runs[run.source.ordinal] = run
-        return Part(part.engine, run)
 
     def recorded(self, key: str, name: str, make: Callable[[], T]) -> T:
         """See `Parts`."""
@@ -244,28 +253,27 @@ class CallParts:
         self._refuse_if_left()
         part = self._parts.get(key)
         if isinstance(part, QuickPart):
-            self._refuse_other_data(f"{self._parent.path}{self._step.id}/{key}", part.digest if self._engines.is_durable else "", data)
+            refuse_other_data(f"{self._parent.path}{self._step.id}/{key}", part.digest if self._engines.is_durable else "", data)
         elif part is not None and isinstance(part.run, PartRun):
-            self._refuse_other_data(part.run.path[:-1], part.run.digest, data)
+            refuse_other_data(part.run.path[:-1], part.run.digest, data)
         return part
 
-    def _refuse_other_data(self, path: str, digest: str, data: dict[str, Any]) -> None:
-        if is_other(data, digest):
-            raise ReplayMismatch(
-                f"{path} is called with other values than before; what a workflow does must follow from its item, so that it can go on "
-                "after a retry or a resume"
-            )
+    def _is_kept(self, key: str) -> bool:
+        kept = self._parent.kept_parts
+        return bool(kept) and f"{self._step.id}/{key}" in kept
 
-    def _new(self, engine: PartEngine, data: dict[str, Any], key: str) -> Part:
+    def _new(self, engine: PartEngine, data: dict[str, Any], key: str, digest: str | None = None) -> Part:
         parent, source = self._parent, self._parent.source
         path = f"{self._step.id}/{key}"
         kept = parent.kept_parts.get(path)
         if kept is not None and kept.is_before_edit and is_other(data, kept.digest):
             kept = None
         elif kept is not None:
-            self._refuse_other_data(f"{parent.path}{path}", kept.digest, data)
+            refuse_other_data(f"{parent.path}{path}", kept.digest, data)
         item = Item(self._engines.next_ordinal(), source.item_index, source.id, data, source.window, source.row)
-        run = PartRun(parent, item, len(engine.plan.steps), f"{path}/", digest_of(data) if self._engines.is_durable else "")
+        if digest is None:
+            digest = digest_of(data) if self._engines.is_durable else ""
+        run = PartRun(parent, item, len(engine.plan.steps), f"{path}/", digest)
         self._engines.runs[item.ordinal] = run
         if kept is not None:
             engine.restore(run, RestoredItem(parent.attempts, parent.generation, kept.nodes, {}))

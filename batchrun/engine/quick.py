@@ -1,18 +1,20 @@
-"""Parts of calls that are one plain function: called at once, and only given a run of their own where one is needed.
+"""Parts of calls that are one function: called at once, and only given a run of their own where one is needed.
 
-Most calls of a plain Python workflow are such parts, and end well; a run would cost more than many of them do.
+Most calls of a Python workflow are such parts, and end well; a run would cost more than many of them do.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from batchrun.core.items import Item, NodeRecord
 from batchrun.engine.item_run import ItemRun
 from batchrun.engine.part import digest_of
-from batchrun.engine.part_engines import PartEngines
+from batchrun.engine.part_engines import PartEngine, PartEngines
 from batchrun.engine.part_run import PartRun
+from batchrun.workflows.scope import Scope
 
 
 class QuickCall(NamedTuple):
@@ -38,14 +40,21 @@ class QuickCalls(Protocol):
     """What makes such calls."""
 
     @property
-    def is_quick(self) -> bool:
+    def is_plain(self) -> bool:
         """Whether all that the plan does is to call one plain function, whatever comes of it."""
 
-    def call_quickly(self, data: dict[str, Any]) -> QuickCall:
-        """Call that function, in a lane thread, without a run."""
+    @property
+    def is_async(self) -> bool:
+        """The same for one async function."""
 
-    def settle_quick(self, run: ItemRun, call: QuickCall) -> None:
-        """Settle such a call, which has failed: now it has a run."""
+    def call(self, data: dict[str, Any]) -> QuickCall:
+        """Call the plain function, in a lane thread, without a run."""
+
+    async def call_on_loop(self, data: dict[str, Any], begin: Callable[[], ItemRun]) -> QuickCall | None:
+        """Call the async function. When it waits, it gets a run from `begin`: what comes of it is in there, and not returned."""
+
+    def settle(self, run: ItemRun, call: QuickCall) -> None:
+        """Settle a call that has failed: now it has a run."""
 
 
 class QuickPart(NamedTuple):
@@ -64,6 +73,12 @@ class QuickPart(NamedTuple):
     data: dict[str, Any]
     call: QuickCall
     output: Any
+
+    @classmethod
+    def of(cls, engine: PartEngine, key: str, data: dict[str, Any], call: QuickCall) -> QuickPart:
+        """The part whose call has ended well. May raise what the check of its output raises."""
+        output, check = engine.plan.output(Scope(data, [call.value])), engine.plan.output_check
+        return cls(engine, key, data, call, output if check is None else check(output))
 
     @property
     def digest(self) -> str:

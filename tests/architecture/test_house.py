@@ -82,7 +82,7 @@ def test_only_places_that_call_user_code_catch_everything() -> None:
     """Where user code is called, any exception is a failed item or job; anywhere else it is a fault that must be seen."""
     allowed = {
         *("batchrun/engine/attempt.py", "batchrun/engine/calls.py", "batchrun/engine/failures.py", "batchrun/engine/gathering.py"),
-        *("batchrun/engine/part_engines.py", "batchrun/engine/parts.py", "batchrun/engine/settling.py"),
+        *("batchrun/engine/part_engines.py", "batchrun/engine/parts.py", "batchrun/engine/quick_calls.py", "batchrun/engine/settling.py"),
         "batchrun/engine/batch_runs.py",  # inputs and outputs of items that are called together: values of users may run code of theirs
         *("batchrun/nodes/guarded.py", "batchrun/nodes/python.py"),  # the former: constructors, setup and pickling of users' values
         "batchrun/execution/reporting.py",  # a report, drawn by libraries of whatever a result holds, which the run must survive
