@@ -259,8 +259,7 @@ class CallParts:
         return part
 
     def _is_kept(self, key: str) -> bool:
-        kept = self._parent.kept_parts
-        return bool(kept) and f"{self._step.id}/{key}" in kept
+        return bool(self._parent.kept_parts) and f"{self._step.id}/{key}" in self._parent.kept_parts
 
     def _new(self, engine: PartEngine, data: dict[str, Any], key: str, digest: str | None = None) -> Part:
         parent, source = self._parent, self._parent.source
