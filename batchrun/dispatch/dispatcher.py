@@ -268,8 +268,6 @@ class Dispatcher(Generic[Waiting]):
 
     def _chunk_finished(self, chunk: Chunk[Waiting]) -> None:
         self._ended_items.end(chunk.results, chunk.statuses)
-        if self._awaited() or self._sink.backlog >= _LARGEST_BACKLOG:  # whoever waits for that must look at it again and again
-            self._changed.set()
         if self._engine.largest_batch:
             self._crew.look()
         for run in chunk.waiting:
@@ -279,6 +277,8 @@ class Dispatcher(Generic[Waiting]):
             held_back = self._engine.withdraw()
             self._submitted -= len(held_back)
             self._supply.put_back(held_back)
+        if self._awaited() or self._sink.backlog >= _LARGEST_BACKLOG:  # whoever waits for that must look at it again and again
+            self._changed.set()
 
     async def _finish(self, run: Waiting) -> None:
         try:
