@@ -9,7 +9,7 @@ from typing import TypeAlias, cast
 import httpx
 
 from batchrun.core.errors import ResponseError
-from batchrun.net.messages import raw_headers
+from batchrun.net.messages import field_names, raw_headers
 
 ACCEPT_ENCODING = "gzip, deflate"
 """The compressions that can be read."""
@@ -43,33 +43,58 @@ async def read_body(response: httpx.Response, max_bytes: int) -> bytes:
         ResponseError: the body is compressed in a way that cannot be read, or its compression is broken.
         httpx.TransportError: the connection broke or went silent.
     """
-    parts: list[bytes] = []
-    try:
-        async for part in body_parts(response, max_bytes):
-            parts.append(part)  # noqa: PERF401 - what there is when it turns out to be too large is told
-    except TooLarge:
-        raise TooLarge(max_bytes, b"".join(parts)[:max_bytes]) from None
+    if isinstance(response.stream, httpx.ByteStream) and b"content-encoding" not in field_names(response):  # all of it is here
+        body = b"".join(response.stream)
+        if len(body) > max_bytes:
+            raise TooLarge(max_bytes, body[:max_bytes])
+        return body
+    taking, parts = _Taking(response, max_bytes), list[bytes]()
+    async for chunk in cast("AsyncIterable[bytes]", response.stream):
+        parts.append(taking.part(chunk))
+        if taking.room < 0:
+            raise TooLarge(max_bytes, b"".join(parts)[:max_bytes])
+    taking.end()
     return b"".join(parts)
 
 
 async def body_parts(response: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
     """The decompressed body, part by part, none of them larger than `max_bytes` and a byte; as `read_body`."""
-    coding = _coding(response)
-    decompressor = None if coding in _PLAIN else _Decompressor(coding)
-    room = max_bytes
+    taking = _Taking(response, max_bytes)
     # Not response.aiter_bytes(): that one decompresses without a bound.
     async for chunk in cast("AsyncIterable[bytes]", response.stream):
-        part = chunk if decompressor is None else decompressor.feed(chunk, room + 1)
-        room -= len(part)
-        yield part
-        if room < 0:
+        yield taking.part(chunk)
+        if taking.room < 0:
             raise TooLarge(max_bytes, b"")
-    if decompressor is not None and decompressor.is_cut_off:
-        raise ResponseError(f"the {coding} body is cut off")
+    taking.end()
+
+
+class _Taking:
+    """A body that is being taken.
+
+    Attributes:
+        room: for how many more bytes there is room; negative: there are too many.
+    """
+
+    def __init__(self, response: httpx.Response, max_bytes: int) -> None:
+        self._coding = _coding(response)
+        self._decompressor = None if self._coding in _PLAIN else _Decompressor(self._coding)
+        self.room = max_bytes
+
+    def part(self, chunk: bytes) -> bytes:
+        """What comes next, decompressed: at most a byte more than there is room for, if it was compressed."""
+        part = chunk if self._decompressor is None else self._decompressor.feed(chunk, self.room + 1)
+        self.room -= len(part)
+        return part
+
+    def end(self) -> None:
+        """Nothing comes any more."""
+        if self._decompressor is not None and self._decompressor.is_cut_off:
+            raise ResponseError(f"the {self._coding} body is cut off")
 
 
 def _coding(response: httpx.Response) -> str:
-    # Looking into the raw headers takes a tenth of headers.get().
+    if b"content-encoding" not in field_names(response):
+        return ""
     found = [value for name, value in raw_headers(response) if name.lower() == b"content-encoding"]
     return b",".join(found).decode("latin-1").strip().lower()
 

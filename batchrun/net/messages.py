@@ -15,6 +15,10 @@ import httpx
 # What httpx leaves as it is, but for some that it would only sometimes; a segment that begins with a dot may lead elsewhere.
 _TEXT = r"[A-Za-z0-9_~!$&'()*+,;=:@.-]*(?:%[0-9A-Fa-f]{2}[A-Za-z0-9_~!$&'()*+,;=:@.-]*)*"
 _PLAIN = re.compile(rf"(https?://[^/?#@]+)((?:/(?!\.){_TEXT})+)(?:\?({_TEXT.replace('@', '@/?')}))?")
+LARGE_BODY_BYTES = 2**20
+"""aiohttp warns about larger bodies given as one bytes object, because it copies them in one go."""
+_WITHOUT_BODY = ("GET", "HEAD", "DELETE", "OPTIONS")
+_SHORT_ADDRESS = 256
 _LONGEST_ADDRESS = 65_536  # that httpx takes
 
 
@@ -72,6 +76,15 @@ class WrittenRequest(httpx.Request):
         self.body = body
         self.extensions = extensions
 
+    @property
+    def small_body(self) -> bytes | None:
+        """The body, if it is here and not large, and the headers say all there is to say about it; else null."""
+        body, fields = self.body, self.fields
+        if not isinstance(body, bytes) or "transfer-encoding" in fields:
+            return None
+        is_told = "content-type" in fields and len(body) <= LARGE_BODY_BYTES if body else self.method in _WITHOUT_BODY
+        return body if is_told else None
+
     def __getattr__(self, name: str) -> Any:
         if not self.__dict__.get("is_untouched"):
             raise AttributeError(name)
@@ -96,11 +109,15 @@ class ReceivedResponse(httpx.Response):
         raw_headers: names and values as they came.
         stream: gives the body.
         reason: what came after the status.
+
+    Attributes:
+        names: of the headers, in lower case.
     """
 
     def __init__(self, status_code: int, raw_headers: tuple[tuple[bytes, bytes], ...], stream: httpx.AsyncByteStream, reason: str) -> None:
         self.status_code = status_code
         self.raw_headers = raw_headers
+        self.names = _in_lower_case(tuple([name for name, _ in raw_headers]))
         self.stream = stream
         self._reason: str | None = reason
 
@@ -119,6 +136,17 @@ def raw_headers(response: httpx.Response) -> Sequence[tuple[bytes, bytes]]:
     return response.raw_headers if isinstance(response, ReceivedResponse) else response.headers.raw
 
 
+def field_names(response: httpx.Response) -> frozenset[bytes]:
+    """The names of a response's headers, in lower case."""
+    return response.names if isinstance(response, ReceivedResponse) else frozenset(name.lower() for name, _ in response.headers.raw)
+
+
+# A service names the same headers in most of its answers. Few are kept: one that means harm could name a megabyte of them.
+@lru_cache(maxsize=32)
+def _in_lower_case(names: tuple[bytes, ...]) -> frozenset[bytes]:
+    return frozenset(map(bytes.lower, names))
+
+
 def has_field(request: httpx.Request, name: str) -> bool:
     """Whether a request has a header, its name in lower case."""
     return name in (request.fields if isinstance(request, WrittenRequest) and request.is_untouched else request.headers)
@@ -134,8 +162,12 @@ def with_field(request: httpx.Request, name: str, value: str) -> httpx.Request:
     return httpx.Request(request.method, request.url, headers=headers, stream=request.stream, extensions=request.extensions)
 
 
-def target_of(address: str | httpx.URL) -> Target:
+def target_of(address: str | httpx.URL, query: str = "") -> Target:
     """A complete address as it is sent: percent-encoded where it was not, without user and password.
+
+    Args:
+        address: the address.
+        query: more of its query, which is percent-encoded: of letters, digits and `-_.~%&=`.
 
     Raises:
         httpx.InvalidURL: it is none.
@@ -144,6 +176,20 @@ def target_of(address: str | httpx.URL) -> Target:
         >>> target_of("http://LocalHost:80/items?id=a b")
         Target(origin=Origin(scheme='http', host='localhost', port=None, netloc='localhost'), path='/items', query='id=a%20b')
     """
+    if isinstance(address, str) and len(address) <= _SHORT_ADDRESS:
+        origin, path, own_query = _target_of_short(address)
+        if len(query) <= _LONGEST_ADDRESS - _SHORT_ADDRESS:
+            return Target(origin, path, f"{own_query}&{query}" if own_query and query else query or own_query)
+    return _target(f"{address}{'&' if '?' in str(address) else '?'}{query}" if query else address)
+
+
+# Many jobs send all their requests to one address, but for the query.
+@lru_cache(maxsize=256)
+def _target_of_short(address: str) -> Target:
+    return _target(address)
+
+
+def _target(address: str | httpx.URL) -> Target:
     if isinstance(address, str) and len(address) <= _LONGEST_ADDRESS and (found := _PLAIN.fullmatch(address)):
         return Target(_origin_of(found[1]), found[2], found[3] or "")
     url = httpx.URL(address)

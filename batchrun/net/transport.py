@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
-import socket
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import TypeAlias, cast
 
@@ -20,13 +18,14 @@ import httpx
 import yarl
 from aiohttp.abc import AbstractResolver
 
-from batchrun.net.messages import ReceivedResponse, Target, WrittenRequest, target_of
+from batchrun.net.hosts import USUAL_PORTS
+from batchrun.net.messages import LARGE_BODY_BYTES, ReceivedResponse, Target, WrittenRequest, target_of
+from batchrun.net.transport_errors import as_httpx
+from batchrun.net.ways import Way
 
 # Many servers drop idle connections after 5 s. Dropping them earlier keeps requests from meeting a closing connection.
 KEEP_ALIVE_SECONDS = 4.0
 """How long an idle connection is kept."""
-# aiohttp warns about larger bodies given as one bytes object, because it copies them in one go.
-_LARGE_BODY_BYTES = 2**20
 _PIECE_BYTES = 65_536
 _SKIPPED_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
@@ -74,10 +73,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_SKIPPED_HEADERS,
-            middlewares=(_without_second_try,),
         )
         self._max_connections = max_connections
         self._proxy_of = None if proxy_of is None else lru_cache(maxsize=256)(proxy_of)
+        self._way = lru_cache(maxsize=64)(Way)  # by their timeouts
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; the body of the response is still to be read from its stream.
@@ -93,33 +92,49 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             httpx.LocalProtocolError: the request cannot be written down, for example a line break in a header.
             httpx.UnsupportedProtocol: neither http nor https.
         """
-        body, write_seconds = _body(request), (request.extensions.get("timeout") or {}).get("write")
         try:
-            if write_seconds is None or body is None or isinstance(body, bytes):
-                response = await self._send(request, body)
+            response = await (self._sent_again(request) or self._send(request))
+            if response.closed:  # all of it is here, and its connection is free again
+                stream: httpx.AsyncByteStream = httpx.ByteStream(response.content.read_nowait())
             else:
-                response = await self._send_watched(request, body, write_seconds)
+                stream = _ResponseStream(response, request)
         except httpx.TransportError as error:
             error.request = request
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _as_httpx(error, request) from error
-        return ReceivedResponse(response.status, response.raw_headers, _ResponseStream(response, request), response.reason or "")
+            raise as_httpx(error, request) from error
+        return ReceivedResponse(response.status, response.raw_headers, stream, response.reason or "")
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._session.close()
 
-    async def _send(self, request: httpx.Request, body: _Body) -> aiohttp.ClientResponse:
-        (scheme, host, port, _), path, query = _target(request)
+    def _sent_again(self, request: httpx.Request) -> Awaitable[aiohttp.ClientResponse] | None:
+        """Send a request as one before it went; null: it needs what a session does for it."""
+        if not isinstance(request, WrittenRequest) or not request.is_untouched or (body := request.small_body) is None:
+            return None
+        way, origin = self._way_of(request), request.target.origin
+        if not way.is_known or not origin.host or origin.scheme not in USUAL_PORTS or self._proxy(request.target) is not None:
+            return None
+        return way.send(request.method, _url(request.target), request.fields, body or None)
+
+    async def _send(self, request: httpx.Request) -> aiohttp.ClientResponse:
+        body, write_seconds = _body(request), (request.extensions.get("timeout") or {}).get("write")
+        if write_seconds is None or body is None or isinstance(body, bytes):
+            return await self._send_body(request, body)
+        return await self._send_watched(request, body, write_seconds)
+
+    async def _send_body(self, request: httpx.Request, body: _Body) -> aiohttp.ClientResponse:
+        target, way = _target(request), self._way_of(request)
         return await self._session.request(
             request.method,
-            yarl.URL.build(scheme=scheme, host=host, port=port, path=path, query_string=query, encoded=True),
+            _url(target),
             headers=_headers(request),
             data=body,
-            timeout=self._timeout(request),
+            timeout=way.timeout,
             allow_redirects=False,
-            proxy=self._proxy_of(scheme, host) if self._proxy_of is not None else None,
+            proxy=self._proxy(target),
+            middlewares=(way.go,),
         )
 
     async def _send_watched(self, request: httpx.Request, body: _Body, write_seconds: float) -> aiohttp.ClientResponse:
@@ -134,17 +149,20 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
         try:
             async with asyncio.timeout(None) as deadline:
-                return await self._send(request, pieces())
+                return await self._send_body(request, pieces())
         except TimeoutError as error:
             if not deadline.expired():
                 raise
             raise httpx.WriteTimeout(f"the service took no more of the request for {write_seconds:g} s", request=request) from error
 
-    def _timeout(self, request: httpx.Request) -> aiohttp.ClientTimeout:
+    def _proxy(self, target: Target) -> str | None:
+        return self._proxy_of(target.origin.scheme, target.origin.host) if self._proxy_of is not None else None
+
+    def _way_of(self, request: httpx.Request) -> Way:
         given: dict[str, float | None] = request.extensions.get("timeout") or {}
         connect = given.get("connect")
         pool = given.get("pool") if self._max_connections else 0.0
-        return _client_timeout(None if connect is None or pool is None else connect + pool, connect, given.get("read"))
+        return self._way(None if connect is None or pool is None else connect + pool, connect, given.get("read"))
 
 
 class _ResponseStream(httpx.AsyncByteStream):
@@ -161,7 +179,7 @@ class _ResponseStream(httpx.AsyncByteStream):
         try:
             chunk = await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
-            raise _as_httpx(error, self._request) from error
+            raise as_httpx(error, self._request) from error
         if not chunk:
             raise StopAsyncIteration
         return chunk
@@ -171,17 +189,9 @@ class _ResponseStream(httpx.AsyncByteStream):
         self._response.close()
 
 
-async def _without_second_try(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Hide broken connections from aiohttp, which would send idempotent requests again."""
-    try:
-        return await send(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _as_httpx(error) from error
-
-
-@lru_cache(maxsize=64)
-def _client_timeout(connect: float | None, sock_connect: float | None, sock_read: float | None) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=sock_connect, sock_read=sock_read)
+def _url(target: Target) -> yarl.URL:
+    (scheme, host, port, _), path, query = target
+    return yarl.URL.build(scheme=scheme, host=host, port=port, path=path, query_string=query, encoded=True)
 
 
 def _target(request: httpx.Request) -> Target:
@@ -207,7 +217,7 @@ def _body(request: httpx.Request) -> _Body:
 
 
 def _of_bytes(content: bytes) -> _Body:
-    return io.BytesIO(content) if len(content) > _LARGE_BODY_BYTES else content or None
+    return io.BytesIO(content) if len(content) > LARGE_BODY_BYTES else content or None
 
 
 def _headers(request: httpx.Request) -> Mapping[str, str] | list[tuple[str, str]]:
@@ -215,43 +225,3 @@ def _headers(request: httpx.Request) -> Mapping[str, str] | list[tuple[str, str]
         return request.fields
     # aiohttp refuses Transfer-Encoding from outside and sets it itself for bodies of unknown length.
     return [(name.decode("ascii"), value.decode()) for name, value in request.headers.raw if name.lower() != b"transfer-encoding"]
-
-
-def _as_httpx(error: Exception, request: httpx.Request | None = None) -> httpx.TransportError:
-    """The httpx error that says what happened. Its text never holds the address, whose query may hold secrets."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        cause = error.os_error
-        # asyncio puts the address into its messages; the number says it better.
-        reason: str | None
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            reason = f"its certificate is not trusted, {cause.verify_message}; tls.ca_file names an authority of your own"
-        elif isinstance(cause, ssl.SSLError | socket.gaierror) or not cause.errno:
-            reason = cause.strerror
-        else:
-            reason = os.strerror(cause.errno)
-        return httpx.ConnectError(f"cannot connect to {error.host}:{error.port}: {reason or cause}", request=request)
-    if isinstance(error, aiohttp.ClientOSError):
-        if isinstance(error.__cause__, aiohttp.ClientConnectionResetError):
-            return httpx.WriteError("the connection broke while the request was sent", request=request)
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        return httpx.ReadError(f"the connection broke: {reason}", request=request)
-    for kind, mapped, text in _MAPPED:
-        if isinstance(error, kind):
-            return mapped(text or str(error), request=request)
-    if isinstance(error, aiohttp.ClientResponseError):
-        # What follows the colon is the malformed data itself.
-        return httpx.RemoteProtocolError(f"the answer is not valid HTTP: {error.message.partition(':')[0]}", request=request)
-    return httpx.ReadError(str(error), request=request)
-
-
-_MAPPED: tuple[tuple[type[Exception], type[httpx.TransportError], str], ...] = (
-    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout, "no connection in time"),
-    (TimeoutError, httpx.ReadTimeout, "the service was silent for too long"),
-    (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError, "the service closed the connection without an answer"),
-    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError, "the answer broke off before its end"),
-    (aiohttp.ClientHttpProxyError, httpx.ProxyError, "the proxy refused the connection"),
-    (aiohttp.ClientConnectionResetError, httpx.WriteError, "the connection broke while the request was sent"),
-    (aiohttp.NonHttpUrlClientError, httpx.UnsupportedProtocol, "only http and https can be used"),
-    (aiohttp.InvalidURL, httpx.LocalProtocolError, "the host is not valid"),
-    (ValueError, httpx.LocalProtocolError, ""),
-)

@@ -77,9 +77,18 @@ async def test_a_bomb_is_refused_without_using_its_memory(coding: tuple[str, Cal
 async def test_a_body_of_the_largest_size_is_taken_and_a_larger_one_is_not() -> None:
     """The limit means what it says, to the byte."""
     assert await read_body(answer(b"12345", ""), max_bytes=5) == b"12345"
-    with pytest.raises(TooLarge) as refused:
-        await read_body(answer(b"123456", "", size=2), max_bytes=5)
-    assert refused.value.start == b"12345"
+    for response in (answer(b"123456", "", size=2), httpx.Response(200, stream=httpx.ByteStream(b"123456"))):
+        with pytest.raises(TooLarge) as refused:
+            await read_body(response, max_bytes=5)
+        assert refused.value.start == b"12345"
+
+
+@pytest.mark.parametrize(("data", "coding"), [(b"plain", ""), (gzip.compress(b"plain"), "gzip"), (b"", "gzip"), (b"", "")])
+async def test_a_body_that_is_here_already_is_read_as_any_other(data: bytes, coding: str) -> None:
+    """Small answers come with their headers, and take a shorter way."""
+    headers = [(b"Content-Encoding", coding.encode())] if coding else []
+    response = httpx.Response(200, headers=headers, stream=httpx.ByteStream(data))
+    assert await read_body(response, max_bytes=MIB) == (b"plain" if data else b"")
 
 
 @pytest.mark.parametrize(

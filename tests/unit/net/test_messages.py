@@ -23,6 +23,19 @@ def test_an_address_is_sent_as_httpx_would_send_it(path: str, query: str) -> Non
     assert (origin.scheme, origin.host, origin.port, origin.netloc) == ("http", "service.test", None, "service.test")
 
 
+@pytest.mark.parametrize("path", ["/items", "/items?", "/items?a=1", "/it ems?a=b c"])
+@pytest.mark.parametrize("query", ["", "id=7&text=a%20b", "id=" + "7" * 66_000])
+def test_a_query_that_is_appended_makes_the_same_address(path: str, query: str) -> None:
+    """A node may give it apart, so that the address is looked at once for all items; what is too long is refused either way."""
+    address = f"http://service.test{path}"
+    whole = f"{address}{'&' if '?' in address else '?'}{query}".replace("?&", "?") if query else address
+    if len(query) > 65_536:
+        with pytest.raises(httpx.InvalidURL):
+            target_of(address, query)
+    else:
+        assert target_of(address, query) == target_of(whole)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "[::1]:8080", "käse.test", "service.test:443"])
 def test_hosts_are_those_of_httpx(host: str) -> None:
     """A request goes where its address says, whatever form the host has."""

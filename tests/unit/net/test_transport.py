@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import gzip
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import anyio.to_thread
 import httpx
 import pytest
 
+from batchrun.net.messages import WrittenRequest, target_of
 from batchrun.net.transport import AiohttpTransport
 from batchrun.testing.loopback import Answer, LoopbackServer, json_answer
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+def written(method: str, url: str, *, read: float | None = None, **fields: str) -> WrittenRequest:
+    """A request as nodes make it; the second one with the same timeouts is sent as the first one went."""
+    target, body = target_of(url), b"body" if method in ("POST", "PUT") else b""
+    of_body = {"content-type": "text/plain", "content-length": str(len(body))} if body else {}
+    return WrittenRequest(method, target, {"host": target.origin.netloc, **of_body, **fields}, body, {"timeout": {"read": read}})
 
 
 async def exchange(transport: httpx.AsyncBaseTransport, request: httpx.Request) -> tuple[httpx.Response, bytes]:
@@ -39,28 +47,32 @@ async def exchange(transport: httpx.AsyncBaseTransport, request: httpx.Request) 
         (Answer(held=True), httpx.ReadTimeout),
     ],
 )
+@pytest.mark.parametrize("before", [0, 1])
 async def test_faults_become_the_right_error_and_are_never_sent_again(
-    answer: Answer, expected: type[httpx.TransportError], method: str
+    answer: Answer, expected: type[httpx.TransportError], method: str, before: int
 ) -> None:
     """Retrying is the caller's decision, so a broken answer must reach it under its right name after exactly one request."""
-    with LoopbackServer({"/": answer}) as server:
+    with LoopbackServer({"/": answer, "/fine": Answer()}) as server:
         async with AiohttpTransport() as transport:
-            request = httpx.Request(method, server.url, extensions={"timeout": {"read": 0.05}})
+            for _ in range(before):
+                await exchange(transport, written("GET", f"{server.url}/fine", read=0.05))
+            request = written(method, f"{server.url}/", read=0.05)
             with pytest.raises(expected) as raised:
                 await exchange(transport, request)
     assert type(raised.value) is expected
     assert raised.value.request is request
-    assert len(server.requests) == 1
+    assert len(server.requests) == 1 + before
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
-async def test_a_connection_that_went_stale_is_not_sent_to_twice(method: str) -> None:
+@pytest.mark.parametrize("made", [httpx.Request, written])
+async def test_a_connection_that_went_stale_is_not_sent_to_twice(method: str, made: Callable[[str, str], httpx.Request]) -> None:
     """On kept-alive connections that break, aiohttp repeats idempotent requests; here nothing repeats behind the caller's back."""
     with LoopbackServer({"/": [Answer(), Answer(raw=b"")]}) as server:
         async with AiohttpTransport() as transport:
-            await exchange(transport, httpx.Request(method, server.url))
+            await exchange(transport, made(method, f"{server.url}/"))
             with pytest.raises(httpx.RemoteProtocolError):
-                await exchange(transport, httpx.Request(method, server.url))
+                await exchange(transport, made(method, f"{server.url}/"))
     assert (len(server.requests), server.connections) == (2, 1)
 
 
@@ -183,7 +195,8 @@ async def test_connections_can_be_limited() -> None:
         async with AiohttpTransport(max_connections=1) as transport, anyio.create_task_group() as tasks:
             for _ in range(5):
                 tasks.start_soon(exchange, transport, httpx.Request("GET", server.url, extensions={"timeout": {"pool": 30, "connect": 5}}))
-    assert (len(server.requests), server.connections) == (5, 1)
+                tasks.start_soon(exchange, transport, written("GET", f"{server.url}/"))
+    assert (len(server.requests), server.connections) == (10, 1)
 
 
 async def test_proxies_are_used_only_where_the_caller_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,3 +227,47 @@ async def test_a_request_that_is_taken_no_further_ends_when_it_should() -> None:
             request = httpx.Request("POST", server.url, content=bytes(3 * 2**20), extensions={"timeout": {"write": 30}})
             await exchange(transport, request)
     assert len(server.requests[0].body) == 3 * 2**20
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+async def test_a_request_that_is_sent_as_one_before_it_went_is_the_same_request(method: str) -> None:
+    """What is left out for the later requests must change nothing but the time they take."""
+    with LoopbackServer({"/a": json_answer(1)}) as server:
+        async with AiohttpTransport() as transport:
+            answers = [await exchange(transport, written(method, f"{server.url}/a?b=%20c", **{"x-name": "ü"})) for _ in range(3)]
+    assert [(response.status_code, body) for response, body in answers] == [(200, b"" if method == "HEAD" else b"1")] * 3
+    first, *later = [(request.method, request.path, dict(request.headers), request.body) for request in server.requests]
+    assert later == [first, first]
+    assert first[2].keys() - {"content-type", "content-length"} == {"host", "x-name"}
+    assert server.connections == 1
+
+
+async def test_a_later_request_meets_what_the_first_one_did_not() -> None:
+    """Hosts, headers and timeouts are judged for each request, whatever went well before it."""
+    with LoopbackServer({"/": Answer(), "/held": Answer(held=True)}) as server, socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        refused = f"http://127.0.0.1:{unused.getsockname()[1]}/"
+        async with AiohttpTransport() as transport:
+            await exchange(transport, written("GET", f"{server.url}/"))
+            for request, expected in [
+                (written("GET", refused), httpx.ConnectError),
+                (written("GET", "ftp://127.0.0.1/"), httpx.UnsupportedProtocol),
+                (written("GET", "http://127.1/"), httpx.LocalProtocolError),
+                (written("GET", f"{server.url}/", x="a\r\nY: b"), httpx.LocalProtocolError),
+                (written("GET", f"{server.url}/held", read=0.05), httpx.ReadTimeout),
+            ]:
+                with pytest.raises(expected):
+                    await exchange(transport, request)
+            await exchange(transport, written("GET", f"{server.url}/"))
+    assert [request.path for request in server.requests] == ["/", "/held", "/"]
+
+
+async def test_a_later_request_that_is_cancelled_closes_its_connection() -> None:
+    """A service must be able to stop working for a caller that is gone."""
+    with LoopbackServer({"/": Answer(), "/held": Answer(held=True)}) as server:
+        async with AiohttpTransport() as transport, anyio.create_task_group() as tasks:
+            await exchange(transport, written("GET", f"{server.url}/"))
+            tasks.start_soon(exchange, transport, written("GET", f"{server.url}/held"))
+            await anyio.to_thread.run_sync(server.wait_until, lambda server: server.in_flight == 1)
+            tasks.cancel_scope.cancel()
+        await anyio.to_thread.run_sync(server.wait_until, lambda server: server.in_flight == 0)
