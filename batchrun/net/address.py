@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import accumulate, chain, takewhile
 from typing import NamedTuple, TypeAlias
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import httpx
 
 from batchrun.core.errors import AddressRefused
-from batchrun.net.parts import text_of
+from batchrun.net.parts import quoted, text_of
 from batchrun.workflows.node import NodeCompiler
 from batchrun.workflows.scope import Scope
 from batchrun.workflows.templates import TemplateEngine, TemplateMistake, is_template
@@ -143,9 +143,13 @@ def _fill(parts: _Parts, compiler: NodeCompiler, path: Sequence[str | int]) -> A
     # Values never bring a slash or a question mark of their own, so the segments they land in are known.
     filled_segments = {before.count("/") for before in accumulate(literals[:-1]) if "?" not in before}
 
+    is_plain = "%" not in "".join(literals)  # else a value may complete what stands for a dot
+
     def address(scope: Scope) -> str:
-        values = [quote(text_of(render(scope), name), safe="") for render, name in zip(renders, expressions, strict=True)]
+        values = [quoted(text_of(render(scope), name)) for render, name in zip(renders, expressions, strict=True)]
         filled = "".join(chain.from_iterable(zip(literals, [*values, ""], strict=True)))
+        if is_plain and all(map(str.isalnum, values)):  # so none of them is empty or a dot
+            return filled
         segments = filled.partition("?")[0].split("/")
         for number in filled_segments:
             if unquote(segments[number]) in _ELSEWHERE:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import httpx
@@ -15,8 +16,8 @@ from batchrun.core.errors import InvalidValue, NodeError, ResponseError, Timeout
 from batchrun.net.body import ACCEPT_ENCODING, ReadBody, read_body
 from batchrun.net.failures import describe, response_error, status_error, transport_error
 from batchrun.net.gate import Gate
-from batchrun.net.messages import WrittenRequest, raw_headers, target_of
-from batchrun.net.rate_headers import used_up_seconds
+from batchrun.net.messages import WrittenRequest, field_names, raw_headers, target_of
+from batchrun.net.rate_headers import tell_limits, used_up_seconds
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """The methods a request can have."""
@@ -104,16 +105,27 @@ class HttpClient:
         self._base_url = (base_url or "").rstrip("/")
         self._headers = {"user-agent": "batchrun", "accept": "*/*", "accept-encoding": ACCEPT_ENCODING}
         self._headers |= {name.lower(): value for name, value in (headers or {}).items()}
+        self._common = lru_cache(maxsize=16)(self._common_fields)
         self._gate = gate
+        self._timeouts = timeouts
         seconds = {"connect": timeouts.connect_seconds, "read": timeouts.read_seconds, "write": timeouts.write_seconds}
         self._extensions: dict[str, Any] = {"timeout": seconds}
 
-    def build(self, method: str, address: str, *, headers: Mapping[str, str] | None = None, content: bytes | Upload = b"") -> httpx.Request:
+    def having(self, headers: Mapping[str, str]) -> HttpClient:
+        """This client, with more headers that it sends with every request: names in lower case, in place of its own of the same name."""
+        return HttpClient(
+            self._transport, base_url=self._base_url, headers={**self._headers, **headers}, gate=self._gate, timeouts=self._timeouts
+        )
+
+    def build(
+        self, method: str, address: str, *, query: str = "", headers: Mapping[str, str] | None = None, content: bytes | Upload = b""
+    ) -> httpx.Request:
         """A request to `address`, percent-encoded and relative to `base_url` if there is one.
 
         Args:
             method: one of `METHODS`.
             address: path and query, or a complete URL.
+            query: appended to that of the address, percent-encoded.
             headers: names in lower case; they replace the client's headers of the same name.
             content: the body, or a stream of it whose size is known.
 
@@ -123,15 +135,15 @@ class HttpClient:
         if self._base_url:
             address = self._base_url + ("" if not address or address[0] in "/?" else "/") + address
         try:
-            target = target_of(address)
-            fields = {"host": target.origin.netloc, **self._headers, **(headers or {})}
-            "".join(fields).encode("ascii")
-            "".join(fields.values()).encode()
+            target = target_of(address, query)
+            fields = self._common(target.origin.netloc)
+            if headers:
+                fields = {**fields, **_checked(headers)}
         except (httpx.InvalidURL, UnicodeEncodeError) as error:
             raise InvalidValue(f"this request cannot be written down: {error}") from error
         size_bytes = len(content) if isinstance(content, bytes) else content.size_bytes
         if size_bytes or method in _WITH_BODY:
-            fields["content-length"] = str(size_bytes)
+            fields = {**fields, "content-length": str(size_bytes)}
         return WrittenRequest(method, target, fields, content, self._extensions.copy())
 
     async def send(
@@ -168,7 +180,8 @@ class HttpClient:
                 await prepare()
             on_send()
             return await self._exchange(request, idempotent=idempotent, max_response_bytes=max_response_bytes)
-        turn = await gate.enter(tokens.expected if tokens is not None else 0, request.extensions.get(SLOT))
+        expected = tokens.expected if tokens is not None else 0
+        turn = gate.turn(expected) or await gate.enter(expected, request.extensions.get(SLOT))
         failed, is_cut_off, used = None, True, None
         try:
             if prepare is not None:
@@ -189,6 +202,9 @@ class HttpClient:
             if is_cut_off and failed is not None:
                 request.extensions[OUTAGE] = failed.outage
         return answer
+
+    def _common_fields(self, netloc: str) -> Mapping[str, str]:
+        return _checked({"host": netloc, **self._headers})
 
     @asynccontextmanager
     async def stream(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
@@ -230,7 +246,7 @@ class HttpClient:
     async def _exchange(self, request: httpx.Request, *, idempotent: bool, max_response_bytes: int) -> HttpAnswer:
         try:
             response = await self._transport.handle_async_request(request)
-            if self._gate is not None and (seconds := used_up_seconds(raw_headers(response))):
+            if self._gate is not None and tell_limits(field_names(response)) and (seconds := used_up_seconds(raw_headers(response))):
                 self._gate.close_for(seconds)
             try:
                 if not 200 <= response.status_code < 300:
@@ -240,8 +256,16 @@ class HttpClient:
             except ResponseError as error:
                 raise response_error(request, response, error) from error
             finally:
-                # Not response.aclose(), which does this and more.
-                await cast("httpx.AsyncByteStream", response.stream).aclose()
+                if not isinstance(response.stream, httpx.ByteStream):  # that has nothing to close
+                    # Not response.aclose(), which does this and more.
+                    await cast("httpx.AsyncByteStream", response.stream).aclose()
         except httpx.TransportError as error:
             raise transport_error(request, error, idempotent=idempotent) from error
         return HttpAnswer(response, body)
+
+
+def _checked(fields: Mapping[str, str]) -> Mapping[str, str]:
+    """Headers as they were. Raises `UnicodeEncodeError` for those that cannot be written down."""
+    "".join(fields).encode("ascii")
+    "".join(fields.values()).encode()
+    return fields

@@ -105,8 +105,8 @@ class Gate:
             ServiceParked: the service has been out of order for too long.
             StoppedAtRest: the execution stops, and nothing was sent yet for the item.
         """
-        if not self._waiting and self._wait_seconds(tokens) == 0:
-            return self._next_turn(tokens)
+        if (now := self.turn(tokens)) is not None:
+            return now
         while True:
             while slot is not None and self._has_enough() and not self._is_stopping:
                 await self._parked.stay(slot)
@@ -123,6 +123,11 @@ class Gate:
             if given is not None:
                 return given
 
+    def turn(self, tokens: int = 0) -> Turn | None:
+        """A turn, if there is one to be had now, as `enter` gives it; else null."""
+        now = self._loop.time()
+        return None if self._waiting or self._wait_seconds(tokens, now) > 0 else self._next_turn(tokens, now)
+
     def leave(self, turn: Turn, error: NodeError | None = None, *, is_cut_off: bool = False, tokens: int | None = None) -> None:
         """A call has ended.
 
@@ -138,14 +143,20 @@ class Gate:
             self._tokens.ended(turn.number, now, tokens)
         if self._rate is not None:
             self._rate.ended(turn.number, now)
-        self._judge_load(turn, now, error, is_cut_off=is_cut_off)
-        if (health := self._health) is not None:
+        if error is not None or self._adaptive is not None:
+            self._judge_load(turn, now, error, is_cut_off=is_cut_off)
+        if (health := self._health) is None:
+            pass
+        elif error is None and not is_cut_off:
+            health.answered(now, is_probe=turn.is_probe)
+        else:
             was_open = health.breaker.is_open
             health.judge(turn.sent_at, now, error, is_probe=turn.is_probe, is_cut_off=is_cut_off)
             if health.breaker.is_open and not was_open:
                 self._send_away()
         self._in_flight -= 1
-        self._go_on()
+        if self._waiting or self._timer is not None or self._parked:
+            self._go_on()
 
     def close_for(self, seconds: float) -> None:
         """The service takes no calls for that long; some jitter comes on top."""
@@ -184,27 +195,25 @@ class Gate:
     def _limit(self) -> float:
         return self._adaptive.now if self._adaptive is not None else math.inf if self._most is None else self._most
 
-    def _wait_seconds(self, tokens: int) -> float:
+    def _wait_seconds(self, tokens: int, now: float) -> float:
         """How long the next call has to wait; infinite: until another one has ended."""
         if self._in_flight >= self._limit():
             return math.inf
-        now = self._loop.time()
-        wait = max(self._closed_until - now, 0.0)
+        wait = 0.0 if self._closed_until <= now else self._closed_until - now
         if self._health is not None and self._health.breaker.parked_at is not None:
             wait = max(wait, self._health.wait_seconds(now))
         if self._tokens is not None and tokens:
             wait = max(wait, self._tokens.wait_seconds(tokens, now))
         return max(wait, self._rate.wait_seconds(now)) if self._rate is not None else wait
 
-    def _next_turn(self, tokens: int) -> Turn:
+    def _next_turn(self, tokens: int, now: float) -> Turn:
         self._calls += 1
         self._in_flight += 1
-        now = self._loop.time()
         if self._rate is not None:
             self._rate.sent(self._calls, now)
         if self._tokens is not None and tokens:
             self._tokens.sent(self._calls, tokens, now)
-        return Turn(self._calls, now, self._health is not None and self._health.breaker.sent())
+        return Turn(self._calls, now, self._health is not None and self._health.breaker.is_open and self._health.breaker.sent())
 
     def _is_out(self) -> bool:
         return self._health is not None and self._health.is_out(self._loop.time())
@@ -244,8 +253,9 @@ class Gate:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._waiting and not len(self._parked):
+        if not self._waiting and not self._parked:
             return
+        now = self._loop.time()
         self._give_up()
         self._call_parked()
         while self._waiting:
@@ -253,14 +263,14 @@ class Gate:
             if turn.done():
                 self._waiting.popleft()
                 continue
-            wait = self._wait_seconds(tokens)
+            wait = self._wait_seconds(tokens, now)
             if wait > 0:
-                ends = self._health.breaker.gives_up_at() - self._loop.time() if self._health is not None else math.inf
+                ends = self._health.breaker.gives_up_at() - now if self._health is not None else math.inf
                 if min(wait, ends) < math.inf:
                     self._timer = self._loop.call_later(max(min(wait, ends), _SHORTEST_WAIT_SECONDS), self._go_on)
                 return
             self._waiting.popleft()
-            turn.set_result(self._next_turn(tokens))
+            turn.set_result(self._next_turn(tokens, now))
             self._call_parked()
 
     def _give_up(self) -> None:

@@ -62,6 +62,12 @@ class ServiceHealth:
             f"max_parked_seconds; its last failure: {self.last_failure}"
         )
 
+    def answered(self, now: float, *, is_probe: bool) -> None:
+        """A call has ended well, or at least was answered; the rest as in `judge`."""
+        self._has_answered, self._answered_at = True, now
+        if is_probe or self.breaker.parked_at is None:  # a call that was sent before it broke tells nothing of what came then
+            self.breaker.succeeded(now)
+
     def judge(self, sent_at: float, now: float, error: NodeError | None, *, is_probe: bool, is_cut_off: bool) -> None:
         """A call has ended.
 
@@ -85,9 +91,7 @@ class ServiceHealth:
         elif isinstance(error, InvalidValue):
             breaker.not_tried(is_probe=is_probe)
         elif error is None or failure is None:
-            self._has_answered, self._answered_at = True, now
-            if is_probe or not breaker.is_open:  # a call that was sent before it broke tells nothing of what came then
-                breaker.succeeded(now)
+            self.answered(now, is_probe=is_probe)
         elif failure != "unknown":
             self.last_failure = str(error)
             breaker.failed(now, self._chance(), is_probe=is_probe)

@@ -20,6 +20,10 @@ class ParkedCallers:
         self._on_gone = on_gone
         self._wanted: deque[asyncio.Future[None]] = deque()
 
+    def __bool__(self) -> bool:
+        """Whether there may be any."""
+        return bool(self._wanted)
+
     def __len__(self) -> int:
         return sum(not wanted.done() for wanted in self._wanted)
 

@@ -49,10 +49,17 @@ def query_string(values: Mapping[str, Any], what: str) -> str:
     Raises:
         InvalidValue: a value that `text_of` refuses.
     """
-    return "&".join([f"{_quoted(name)}={_quoted(text)}" for name, text in _pairs(values, what)])
+    written = []
+    for name, value in values.items():
+        if type(value) is int:
+            written.append(f"{quoted(name)}={value}")
+        else:
+            written += [f"{quoted(name)}={quoted(text)}" for text in _texts(value, name, what)]
+    return "&".join(written)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Text percent-encoded, slashes included."""
     return text if text.isalnum() and text.isascii() else quote(text, safe="")  # the former is three times faster
 
 
@@ -62,16 +69,13 @@ def form_body(values: Mapping[str, Any], what: str) -> bytes:
     Raises:
         InvalidValue: a value that `text_of` refuses.
     """
-    return urlencode(list(_pairs(values, what))).encode("ascii")
+    return urlencode([(name, text) for name, value in values.items() for text in _texts(value, name, what)]).encode("ascii")
 
 
-def _pairs(values: Mapping[str, Any], what: str) -> Iterator[tuple[str, str]]:
-    for name, value in values.items():
-        for one in value if isinstance(value, list | tuple) else (value,):
-            if type(one) is int:
-                yield name, str(one)
-            elif one is not None:
-                yield name, text_of(one, f"{what} {name!r}")
+def _texts(value: Any, name: str, what: str) -> Iterator[str]:
+    for one in value if isinstance(value, list | tuple) else (value,):
+        if one is not None:
+            yield text_of(one, f"{what} {name!r}")
 
 
 def header_value(value: Any, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from batchrun.net.failures import date_of
 
@@ -12,6 +13,12 @@ _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+
 _NUMBER = re.compile(r"\d{1,15}(\.\d{1,9})?")
 _MOMENT_SECONDS = 1e9  # larger numbers are seconds since 1970
 _LONGEST_SECONDS = timedelta(days=1).total_seconds()
+
+
+@lru_cache(maxsize=32)
+def tell_limits(names: frozenset[bytes]) -> bool:
+    """Whether headers with these names, in lower case, say anything about limits."""
+    return any(b"atelimit" in name for name in names)
 
 
 def used_up_seconds(headers: Sequence[tuple[bytes, bytes]]) -> float:

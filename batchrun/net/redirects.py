@@ -26,7 +26,7 @@ class Sending:
 
     idempotent: bool
     max_response_bytes: int
-    on_send: Callable[[], None]
+    on_send: Callable[[], None]  # of the first request: all that it leads to is one attempt
 
 
 class Redirects:
@@ -57,11 +57,11 @@ class Redirects:
             TransportError: what a request that has done its work leads to could not be fetched; ambiguous.
             NodeError: as `HttpClient.send`.
         """
-        client, now, seen = self._client, request, {(request.method, str(request.url))}
+        client, now, seen, on_send = self._client, request, {(request.method, str(request.url))}, sending.on_send
         while True:
             idempotent = sending.idempotent or now.method != request.method
             try:
-                return await client.send(now, idempotent=idempotent, max_response_bytes=sending.max_response_bytes, on_send=sending.on_send)
+                return await client.send(now, idempotent=idempotent, max_response_bytes=sending.max_response_bytes, on_send=on_send)
             except HttpStatusError as error:
                 if error.location is None:
                     raise _of_all(request, now, error, sending) from error
@@ -75,6 +75,7 @@ class Redirects:
             if (now.method, str(now.url)) in seen:
                 raise ResponseError(f"{describe(request)}: the redirects go in a circle, back to {describe(now)}")
             seen.add((now.method, str(now.url)))
+            on_send = _nothing
 
     def _next(self, request: httpx.Request, status: int, location: str) -> httpx.Request:
         target = target_of(request, status, location)
@@ -144,3 +145,7 @@ def _of_all(request: httpx.Request, now: httpx.Request, error: NodeError, sendin
 
 def _place(url: httpx.URL) -> str:
     return f"{url.scheme}://{url.netloc.decode('ascii')}"
+
+
+def _nothing() -> None:
+    """What is told of the requests that follow the first one."""

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict, cast
+from functools import partial
+from typing import Any, NamedTuple, TypedDict
 
 import httpx
 
@@ -70,9 +71,8 @@ class Parts:
         """The request for one item; with a file as its body, where there is one."""
         address = self.address(scope) if self.address is not None else self._named(scope)
         query = query_string(self.query(scope), "query") if self.query else ""
-        if query:
-            address += ("&" if "?" in address else "?") + query
-        headers, content = dict(self.own_headers), cast("bytes | Upload", b"")
+        headers: dict[str, str] = {}
+        content: bytes | Upload = b""
         media_type = None
         if upload is not None:
             content, media_type = upload
@@ -86,7 +86,7 @@ class Parts:
                     headers[name.lower()] = header_value(value, name)
         if self.sends_call_key and call_key is not None:
             headers[CALL_KEY] = call_key
-        return client.build(self.method, address, headers=headers, content=content)
+        return client.build(self.method, address, query=query, headers=headers, content=content)
 
     def _named(self, scope: Scope) -> str:
         address = text_of(self.url(scope) if self.url is not None else None, "url").partition("#")[0]
@@ -218,6 +218,7 @@ class HttpCall:
             else:
                 transport = signing(AiohttpTransport(proxy_of=proxy_of_environment), way.auth)
                 self._client = HttpClient(await stack.enter_async_context(transport))
+            self._client = self._client.having(self._parts.own_headers)
             if way.max_redirects:
                 elsewhere = HttpClient(await stack.enter_async_context(AiohttpTransport(resolver=PublicResolver())))
                 self._redirects = Redirects(self._client, elsewhere, way.elsewhere, way.max_redirects)
@@ -226,13 +227,9 @@ class HttpCall:
             yield
 
     async def _send(self, request: httpx.Request, scope: Scope, max_bytes: int, *, is_first: bool = True) -> HttpAnswer:
-        def sending() -> None:
-            nonlocal is_first
-            if is_first:  # all pages together are one attempt, and so is all that redirects lead to
-                scope.sending(in_doubt=not self._way.idempotent)
-            is_first = False
-
         idempotent = self._way.idempotent
+        # All pages together are one attempt.
+        sending = partial(scope.sending, in_doubt=not idempotent) if is_first else _nothing
         request.extensions[SLOT] = scope.slot
         try:
             if self._redirects is not None:
@@ -262,3 +259,7 @@ class HttpCall:
         if url is not None:
             raise ResponseError(f"{describe(request)}: there are more than {pages.max_pages:,} pages; raise pages.max_pages")
         return turner.found
+
+
+def _nothing() -> None:
+    """What is told of the later requests of a call."""

@@ -81,6 +81,15 @@ def test_segments_that_name_another_place_are_refused(x: str, y: str) -> None:
         filled(compiled("/labels/{{ item.x }}{{ item.y }}"), x=x, y=y)
 
 
+@pytest.mark.parametrize(
+    ("path", "x"), [("/labels/%2{{ item.x }}", "e"), ("/labels/%{{ item.x }}", "2E"), ("/labels/.%{{ item.x }}e", "2")]
+)
+def test_data_does_not_complete_what_stands_for_a_dot(path: str, x: str) -> None:
+    """A character of the job that is left open must not let data make `..` of it."""
+    with pytest.raises(AddressRefused):
+        filled(compiled(path), x=x)
+
+
 @pytest.mark.parametrize("x", [None, [1], {"a": 1}, float("nan"), "\ud800"])
 def test_values_without_a_text_form_are_refused(x: Any) -> None:
     """`/labels/None` is an address, but not the one that was meant."""

@@ -46,6 +46,20 @@ async def test_an_answer_is_read_whole_and_decompressed() -> None:
     assert (sent.headers["x-team"], sent.headers["accept"], sent.headers["accept-encoding"]) == ("b", "text/plain", "gzip, deflate")
 
 
+async def test_a_client_that_has_more_headers_shares_all_else() -> None:
+    """What a node says goes before what its resource says, and its requests count for the limits of the resource."""
+    gate_of_all = Gate(Resource(base_url="http://service.test"))
+    with LoopbackServer({"/": Answer()}) as server:
+        async with AiohttpTransport() as transport:
+            client = HttpClient(transport, base_url=server.url, headers={"X-Team": "a", "Accept": "text/plain"}, gate=gate_of_all)
+            more = client.having({"accept": "application/json"})
+            for one in (client, more):
+                await one.send(one.build("GET", "", query="id=1", headers={"x-id": "7"}), idempotent=True)
+    assert [request.headers["accept"] for request in server.requests] == ["text/plain", "application/json"]
+    assert all((request.path, request.headers["x-team"], request.headers["x-id"]) == ("/?id=1", "a", "7") for request in server.requests)
+    assert gate_of_all.state()["calls"] == 2
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
