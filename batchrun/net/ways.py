@@ -16,6 +16,9 @@ from multidict import CIMultiDict
 
 from batchrun.net.transport_errors import as_httpx
 
+_IS_TRIED = aiohttp.__version__.startswith("3.14.")
+"""That a handler can be used again is not promised: with versions that were not tried, each request goes through the session."""
+
 
 class Way:
     """A way to a service, known once a session has sent a request on it.
@@ -46,7 +49,7 @@ class Way:
     async def go(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         """The middleware. It also hides broken connections from aiohttp, which would send idempotent requests again."""
         self._like = {"loop": request.loop, "session": request.session, "response_class": request.response_class}
-        self._handler = handler
+        self._handler = handler if _IS_TRIED else None
         try:
             return await handler(request)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:

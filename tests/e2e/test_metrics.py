@@ -159,7 +159,7 @@ def test_the_summary_says_how_long_calls_took_and_how_many_were_made_again(proje
     assert slow.p50_ms == pytest.approx(durations[49], rel=0.06)
     assert slow.p95_ms == pytest.approx(durations[94], rel=0.06)
     assert slow.p99_ms == pytest.approx(durations[98], rel=0.06)
-    assert slow.max_ms == durations[99] >= 400
+    assert slow.max_ms == durations[99] >= 399  # timers of event loops may count whole milliseconds
     assert (flaky.calls, flaky.attempts) == (100, 101)
     assert "p95 ms" in project.batchrun("show", "--nodes").out
 

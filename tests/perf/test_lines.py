@@ -84,7 +84,7 @@ ROOMS: dict[str, tuple[Callable[..., Any], int]] = {
     "that waits": (partial(waiting.job, parallelism=50, kind="async"), 122),
     "that waits in a thread": (partial(waiting.job, parallelism=50, kind="threads"), 66),
     "of a Python workflow": (partial(workflows.job, kind="plain", form="in Python"), 390),
-    "of an async Python workflow": (partial(workflows.job, kind="async", form="in Python"), 985),
+    "of an async Python workflow": (partial(workflows.job, kind="async", form="in Python"), 522),
     "of a sub-workflow": (partial(workflows.job, kind="plain", form="sub-workflow"), 294),
     "of a slice, beside the workers": (sliced, 0),
 }
@@ -111,7 +111,7 @@ def test_an_item_runs_through_no_more_lines_than_it_did(room: str, tmp_path: Pat
 def test_a_request_runs_through_no_more_lines_than_it_did(tmp_path: Path) -> None:
     """With a service that answers at once, what is done around a request is most of its time."""
     with http.files(tmp_path, 500) as given:
-        judge(of_one_item(lines_per_item(http.job, tmp_path, 200, 500, given)), 393)
+        judge(of_one_item(lines_per_item(http.job, tmp_path, 200, 500, given)), 315)
 
 
 @pytest.mark.parametrize("into", ["items", "batches"])
