@@ -61,7 +61,8 @@ def test_a_lane_whose_item_is_given_up_does_not_hold_up_others() -> None:
 
 def test_what_an_abandoned_thread_still_does_does_not_show() -> None:
     """It comes back while the item goes on without it, and calls its next node: that is not made, kept or counted."""
-    released, after = threading.Event(), []
+    goes_on, came_back = threading.Event(), threading.Event()
+    calls, after = list[int](), list[int]()
 
     @node
     def first(n: int) -> int:
@@ -69,23 +70,28 @@ def test_what_an_abandoned_thread_still_does_does_not_show() -> None:
 
     @node
     def hangs(n: int) -> int:
-        if not released.is_set():
-            released.wait(20)
+        calls.append(n)
+        if len(calls) == 1:
+            goes_on.wait(20)
+        else:
+            goes_on.set()
+            came_back.wait(20)
         return n
 
     @node
     def last(n: int) -> int:
-        after.append(threading.current_thread().name)
+        after.append(n)
         return n
 
     @workflow
     def run(n: int) -> int:
-        return last(hangs(first(n)))
+        try:
+            return last(hangs(first(n)))
+        finally:
+            came_back.set()
 
-    journal = ListJournal()
-    job = Run(parallelism=2, retry=Retry(max_attempts=2, backoff=Backoff(initial_seconds=0.3, max_seconds=0.3)))
-    runs = RowRun(nodes=[flow(run, timeout_seconds=0.2)], run=job, journal=journal)
-    threading.Timer(0.4, released.set).start()
+    job = Run(parallelism=2, retry=Retry(max_attempts=2, backoff=Backoff(initial_seconds=0, max_seconds=0)))
+    runs = RowRun(nodes=[flow(run, timeout_seconds=1)], run=job, journal=ListJournal())
     (result,) = anyio.run(runs.results, [{"n": 1}])
     assert given(result) == 1 and len(after) == 1
     assert [each[1] for each in result.nodes].count("completed") == 4
