@@ -85,7 +85,7 @@ def copies(
         paths.append(folder / f"{number:05}.parquet")
         # What comes after the last row that is wanted is not even looked at.
         parts = ahead(batches(file)) if max_rows is None else batches(file)
-        with ParquetSink(paths[-1], schema, has_statistics=False) as sink:
+        with ParquetSink(paths[-1], schema, is_copy=True) as sink:
             for batch in parts:
                 sink.write(batch)
                 if max_rows is not None and before + sink.rows >= max_rows:

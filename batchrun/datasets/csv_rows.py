@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain, islice
 from operator import or_
 from typing import Any, Literal, NamedTuple
@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import polars as pl
 
 from batchrun.core.formats import CsvFormat
+from batchrun.datasets.ahead import each_ahead
 from batchrun.datasets.csv_text import CsvText, Stretch, padded_cells
 from batchrun.datasets.discover import DataFile, bad_path
 from batchrun.datasets.schema import dtype_name, from_text, guess_type
@@ -81,22 +82,26 @@ class CsvReader:
             for frame in replace(self, types=own, columns={}).frames(file, reject):
                 yield frame.with_columns(others).select(*self.types)
             return
-        for chunk in reading(file, self._chunks(file)):
-            text, records = self._split(chunk)
-            typed = text.select(from_text(name, dtype) for name, dtype in self.types.items())
-            suspects = [name for name in self.types if typed[name].null_count() != text[name].null_count()]
-            wrong = {name: text[name].is_not_null() & typed[name].is_null() for name in suspects}
-            is_bad = reduce(or_, wrong.values(), pl.repeat(False, text.height, dtype=pl.Boolean, eager=True))
-            if is_bad.any() or any(record.reason for record in records):
-                records = records or list(self._records(chunk))
-                good = [at for at, record in enumerate(records) if record.reason is None]
-                for row in is_bad.arg_true():
-                    name = next(name for name, failed in wrong.items() if failed[row])
-                    records[good[row]] = records[good[row]]._replace(reason=self._mismatch(name, text[name][row]))
-                for record in records:
-                    if record.reason is not None:
-                        reject(BadRow(file.relative, record.line_number, record.raw, record.reason))
-            yield typed.filter(~is_bad) if wrong else typed
+        for frame, bad in each_ahead(partial(self._typed, file), reading(file, self._chunks(file))):
+            for row in bad:
+                reject(row)
+            yield frame
+
+    def _typed(self, file: DataFile, chunk: _Chunk) -> tuple[pl.DataFrame, list[BadRow]]:
+        """The good rows of a chunk, typed, and the others."""
+        text, records = self._split(chunk)
+        typed = text.select(from_text(name, dtype) for name, dtype in self.types.items())
+        suspects = [name for name in self.types if typed[name].null_count() != text[name].null_count()]
+        wrong = {name: text[name].is_not_null() & typed[name].is_null() for name in suspects}
+        is_bad = reduce(or_, wrong.values(), pl.repeat(False, text.height, dtype=pl.Boolean, eager=True))
+        if is_bad.any() or any(record.reason for record in records):
+            records = records or list(self._records(chunk))
+            good = [at for at, record in enumerate(records) if record.reason is None]
+            for row in is_bad.arg_true():
+                name = next(name for name, failed in wrong.items() if failed[row])
+                records[good[row]] = records[good[row]]._replace(reason=self._mismatch(name, text[name][row]))
+        bad = [BadRow(file.relative, record.line_number, record.raw, record.reason) for record in records if record.reason is not None]
+        return (typed.filter(~is_bad) if wrong else typed), bad
 
     def _chunks(self, file: DataFile) -> Iterator[_Chunk]:
         with open_utf8(file, self.form.encoding) as read:
@@ -165,8 +170,9 @@ class CsvReader:
             return None
         padded = padded_cells(plain.data, self.form.delimiter)
         if padded:
-            texts = [cells[name] for name in self.types if name not in numbers]
-            padded -= sum(int((text.str.starts_with(" ") | text.str.starts_with("\t")).sum()) for text in texts)
+            texts = [cells[name].str for name in self.types if name not in numbers]
+            blanks = [blank for blank in (" ", "\t") if blank.encode() in plain.data]
+            padded -= sum(int(text.starts_with(blank).sum()) for text in texts for blank in blanks)
         return None if padded else cells
 
     def _read(self, plain: Stretch, types: Mapping[str, pl.DataType]) -> pl.DataFrame | None:

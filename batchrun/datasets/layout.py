@@ -20,7 +20,7 @@ from batchrun.datasets.folder_files import SCHEMA as FILES_SCHEMA
 from batchrun.datasets.folder_files import list_files
 from batchrun.datasets.ndjson import ndjson_reader
 from batchrun.datasets.parquet import ParquetTable, inspect_parquet, polars_types
-from batchrun.datasets.schema import from_text, guess_type
+from batchrun.datasets.schema import from_text, guess_type, stored
 from batchrun.datasets.text import reading
 from batchrun.datasets.unions import with_all_columns
 
@@ -105,10 +105,10 @@ def inspect(kind: str, files: Sequence[DataFile], dataset: Dataset, declared: Ma
             csv = csv_reader(files, dataset.csv, declared, dataset.schema_mode)
         except LookupError as error:
             raise JobError([Problem(("dataset", "csv", "encoding"), f"{error}; for example utf-8, latin-1, cp1252 or utf-16")]) from error
-        layout = Layout(types=csv.types, batches=lambda file, reject: (frame.to_arrow() for frame in csv.frames(file, reject)))
+        layout = Layout(types=csv.types, batches=lambda file, reject: map(stored, csv.frames(file, reject)))
     else:
         ndjson = ndjson_reader(files, declared, dataset.schema_mode)
-        layout = Layout(types=ndjson.types, batches=lambda file, _: (frame.to_arrow() for frame in ndjson.frames(file)))
+        layout = Layout(types=ndjson.types, batches=lambda file, _: map(stored, ndjson.frames(file)))
     if not layout.types:
         raise bad_path(f"{files[0].path} has no columns")
     return layout

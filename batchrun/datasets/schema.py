@@ -148,6 +148,12 @@ def arrow_types(types: dict[str, pl.DataType], exact: pa.Schema) -> dict[str, pa
     return found
 
 
+def stored(frame: pl.DataFrame) -> pa.Table:
+    """A frame as Arrow for a copy that polars reads back: texts as polars holds them, which copies none, where Parquet takes them so."""
+    is_flat = not any(dtype.is_nested() for dtype in frame.dtypes)
+    return frame.to_arrow(compat_level=pl.CompatLevel.newest() if is_flat else None)
+
+
 def to_batch(columns: Sequence[pa.ChunkedArray], schema: pa.Schema) -> pa.RecordBatch:
     """Columns as one batch of the plain schema `schema`."""
     arrays = []

@@ -24,7 +24,7 @@ from batchrun.datasets.loaded import Loaded
 from batchrun.datasets.parquet import ROW, ParquetTable, ReadFailed
 from batchrun.datasets.pushdown import pushdown
 from batchrun.datasets.scan import INDEX, Query, Scan
-from batchrun.datasets.schema import arrow_types, readable
+from batchrun.datasets.schema import arrow_types, readable, stored
 from batchrun.datasets.selection import check_casts, select_items
 from batchrun.datasets.skipping import skipped_files
 from batchrun.datasets.spool import ParquetSink
@@ -173,7 +173,7 @@ class Source:
             return ParquetTable(paths=(spool / "files.parquet",), ends=(listing.num_rows,)), 0
         if batches is None:
             raise AssertionError("a layout has a table to read in place or batches to copy")
-        schema = checked.layout.exact or pl.DataFrame(schema=checked.layout.types).to_arrow().schema
+        schema = checked.layout.exact or stored(pl.DataFrame(schema=checked.layout.types)).schema
         # Nobody should wait for all of a large file to try its first rows.
         is_selective = checked.query.where is not None or checked.dataset.sample is not None
         max_rows = None if is_selective else checked.dataset.limit

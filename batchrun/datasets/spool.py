@@ -18,14 +18,14 @@ _GROUP_BYTES = 16 * 2**20
 class ParquetSink:
     """Writes batches to a Parquet file that appears under its name only when all of it is there.
 
-    The row groups are small, so that a reader needs little memory. What is read once needs no statistics, which cost more to
-    write than they save then.
+    The row groups are small, so that a reader needs little memory. A copy that is read once by the process that writes it needs
+    no statistics, which cost more to write than they save then, and no plain types.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, *, has_statistics: bool = True) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, *, is_copy: bool = False) -> None:
         self._path = path
         self._temporary = path.with_name(f".{path.name}.tmp")
-        self._schema, self._has_statistics = plain_schema(schema), has_statistics
+        self._schema, self._has_statistics = schema if is_copy else plain_schema(schema), not is_copy
         self._held: list[pa.RecordBatch] = []
         self._held_bytes = self._held_rows = 0
         self.rows = 0
@@ -44,9 +44,12 @@ class ParquetSink:
         return self
 
     def write(self, data: pa.RecordBatch | pa.Table) -> None:
-        """Add rows. Their types are made plain."""
+        """Add rows. Their types are made those of the file."""
         table = pa.Table.from_batches([data]) if isinstance(data, pa.RecordBatch) else data
-        batch = to_batch(table.columns, self._schema)
+        for batch in table.to_batches() if table.schema == self._schema else [to_batch(table.columns, self._schema)]:
+            self._add(batch)
+
+    def _add(self, batch: pa.RecordBatch) -> None:
         self.rows += batch.num_rows
         step = max(1, min(_GROUP_ROWS, batch.num_rows * _GROUP_BYTES // max(batch.nbytes, 1)))
         for start in range(0, batch.num_rows, step):

@@ -245,6 +245,20 @@ def test_rows_are_those_of_the_csv_module_however_they_are_written(
     assert rejected == [(line + count, raw, reason) for line, raw, reason in bad]
 
 
+def test_rows_of_a_large_file_are_those_of_a_small_one(tmp_path: Path, load: Any) -> None:
+    """What is read ahead in threads comes in the order of the file, and so do the rows set aside, with their lines."""
+    count = 400_000
+    bad = {5: "5,few", 150_000: '150000,"a\nb",x', 150_001: "x,y,z", 399_999: "399999"}
+    lines = (bad.get(at) or f"{at},some words {at},{at % 7}" for at in range(count))
+    (tmp_path / "t.csv").write_text("id,text,day\n" + "\n".join(lines))
+    loaded = load("t.csv", on_bad_rows="reject", schema={"id": "int64", "day": "int64"})
+    good = [at for at in range(count) if at not in bad]
+    assert [row["id"] for row in data_of(loaded)] == good
+    assert [item.item_index for window in loaded.windows() for item in window] == list(range(len(good)))
+    rejected = pq.read_table(tmp_path / "_rejects.parquet").to_pylist()
+    assert [row["line_number"] for row in rejected] == [7, 150_002, 150_004, 400_002]
+
+
 def by_the_module(body: str, columns: int, quote: str | None) -> tuple[list[dict[str, Any]], list[tuple[int, str, str]]]:
     """The good rows, and line, text and reason of the others, read record by record. The header is line 1."""
     lines = io.StringIO(body, newline="").readlines()
