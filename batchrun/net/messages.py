@@ -6,8 +6,9 @@ httpx spends 40 µs on the address and the headers of one exchange, a third of w
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import httpx
@@ -17,7 +18,9 @@ _TEXT = r"[A-Za-z0-9_~!$&'()*+,;=:@.-]*(?:%[0-9A-Fa-f]{2}[A-Za-z0-9_~!$&'()*+,;=
 _PLAIN = re.compile(rf"(https?://[^/?#@]+)((?:/(?!\.){_TEXT})+)(?:\?({_TEXT.replace('@', '@/?')}))?")
 LARGE_BODY_BYTES = 2**20
 """aiohttp warns about larger bodies given as one bytes object, because it copies them in one go."""
-_WITHOUT_BODY = ("GET", "HEAD", "DELETE", "OPTIONS")
+_WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
+_name_of: Callable[[tuple[bytes, bytes]], bytes] = itemgetter(0)  # of a header
+_LOOKED_AT = frozenset({"transfer-encoding", "expect"})
 _SHORT_ADDRESS = 256
 _LONGEST_ADDRESS = 65_536  # that httpx takes
 
@@ -77,13 +80,21 @@ class WrittenRequest(httpx.Request):
         self.extensions = extensions
 
     @property
-    def small_body(self) -> bytes | None:
-        """The body, if it is here and not large, and the headers say all there is to say about it; else null."""
-        body, fields = self.body, self.fields
-        if not isinstance(body, bytes) or "transfer-encoding" in fields:
+    def message(self) -> bytes | None:
+        """All of it as it goes over a connection; null: it is large, or whoever sends it must look at it first."""
+        body, fields, (_, path, query) = self.body, self.fields, self.target
+        if not isinstance(body, bytes) or not _LOOKED_AT.isdisjoint(fields):
             return None
-        is_told = "content-type" in fields and len(body) <= LARGE_BODY_BYTES if body else self.method in _WITHOUT_BODY
-        return body if is_told else None
+        told = fields.get("content-length")
+        if told != str(len(body)) if told is not None else body:
+            return None
+        lines = [f"{self.method} {path}{'?' if query else ''}{query} HTTP/1.1", *map(": ".join, fields.items())]
+        if told is None and self.method not in _WITHOUT_BODY:
+            lines.append("content-length: 0")
+        if not "".join(lines).isprintable():  # a line break may be in it
+            return None
+        head = "\r\n".join([*lines, "", ""]).encode()
+        return head + body if len(head) + len(body) <= LARGE_BODY_BYTES else None
 
     def __getattr__(self, name: str) -> Any:
         if not self.__dict__.get("is_untouched"):
@@ -117,7 +128,7 @@ class ReceivedResponse(httpx.Response):
     def __init__(self, status_code: int, raw_headers: tuple[tuple[bytes, bytes], ...], stream: httpx.AsyncByteStream, reason: str) -> None:
         self.status_code = status_code
         self.raw_headers = raw_headers
-        self.names = _in_lower_case(tuple([name for name, _ in raw_headers]))
+        self.names = _in_lower_case(tuple(map(_name_of, raw_headers)))
         self.stream = stream
         self._reason: str | None = reason
 

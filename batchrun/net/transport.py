@@ -111,12 +111,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     def _sent_again(self, request: httpx.Request) -> Awaitable[aiohttp.ClientResponse] | None:
         """Send a request as one before it went; null: it needs what a session does for it."""
-        if not isinstance(request, WrittenRequest) or not request.is_untouched or (body := request.small_body) is None:
+        if not isinstance(request, WrittenRequest) or not request.is_untouched:
             return None
         way, origin = self._way_of(request), request.target.origin
         if not way.is_known or not origin.host or origin.scheme not in USUAL_PORTS or self._proxy(request.target) is not None:
             return None
-        return way.send(request.method, _url(request.target), request.fields, body or None)
+        message = request.message
+        return None if message is None else way.send(request.method, origin, message)
 
     async def _send(self, request: httpx.Request) -> aiohttp.ClientResponse:
         body, write_seconds = _body(request), (request.extensions.get("timeout") or {}).get("write")
@@ -191,6 +192,7 @@ class _ResponseStream(httpx.AsyncByteStream):
 
 def _url(target: Target) -> yarl.URL:
     (scheme, host, port, _), path, query = target
+    host = f"[{host}]" if ":" in host else host  # an address of IPv6, whose brackets `encoded` leaves to us
     return yarl.URL.build(scheme=scheme, host=host, port=port, path=path, query_string=query, encoded=True)
 
 

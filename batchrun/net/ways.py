@@ -6,18 +6,27 @@ of batchrun have none of these, and looking takes as long as a third of what it 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import cached_property, lru_cache, partial
+from types import SimpleNamespace
+from typing import Any, cast
 
 import aiohttp
 import yarl
-from aiohttp.typedefs import LooseHeaders
-from multidict import CIMultiDict
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.http import StreamWriter
 
+from batchrun.net.messages import Origin
 from batchrun.net.transport_errors import as_httpx
 
 _IS_TRIED = aiohttp.__version__.startswith("3.14.")
 """That a handler can be used again is not promised: with versions that were not tried, each request goes through the session."""
+_AT_ONCE_BYTES = 65_536  # aiohttp waits for the service only after more than that
+_WRITTEN = cast("AbstractStreamWriter", SimpleNamespace(output_size=0))
+"""What is asked for of something that writes by those who find all of it written."""
 
 
 class Way:
@@ -40,6 +49,7 @@ class Way:
         self.timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=sock_connect, sock_read=sock_read)
         self._handler: aiohttp.ClientHandlerType | None = None
         self._like: dict[str, Any] = {}
+        self._blank = lru_cache(maxsize=64)(self._new_blank)
 
     @property
     def is_known(self) -> bool:
@@ -55,28 +65,65 @@ class Way:
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             raise as_httpx(error) from error
 
-    def send(self, method: str, url: yarl.URL, fields: Mapping[str, str], body: bytes | None) -> Awaitable[aiohttp.ClientResponse]:
+    def send(self, method: str, origin: Origin, message: bytes) -> Awaitable[aiohttp.ClientResponse]:
         """Send a request as it is, without a proxy. What goes wrong is raised as aiohttp and the operating system say it.
 
         Args:
             method: in upper case.
-            url: percent-encoded.
-            fields: all headers: the host, and with a body its length and type included.
-            body: what is sent.
+            origin: where it goes.
+            message: all of it as it goes over a connection.
         """
         if self._handler is None:
             raise RuntimeError("no request has gone this way")
-        return self._handler(_CompleteRequest(method, url, headers=CIMultiDict(fields), data=body, **self._like))
+        return self._handler(self._blank(method, origin).saying(message))
+
+    def _new_blank(self, method: str, origin: Origin) -> _CompleteRequest:
+        blank = _CompleteRequest(method, yarl.URL.build(scheme=origin.scheme, host=origin.host, port=origin.port, path="/"), **self._like)
+        _ = blank.connection_key, blank.answer  # found once, for all that are made of it
+        return blank
 
 
 class _CompleteRequest(aiohttp.ClientRequest):
-    """One that has all its headers. What is sent would be the same without these methods: they leave out what changes nothing."""
+    """One that is written down already: what aiohttp needs of it beyond that is the same for all to one origin, and copied."""
 
-    def update_headers(self, headers: LooseHeaders | None) -> None:
-        self.headers = headers  # type: ignore[assignment]  # see `Way.send`
+    _message = b""
 
-    def update_auto_headers(self, skip_auto_headers: object) -> None:
-        """None are missing."""
+    def saying(self, message: bytes) -> _CompleteRequest:
+        """One like it that says this."""
+        request = _CompleteRequest.__new__(_CompleteRequest)
+        request.__dict__ = {**self.__dict__, "_message": message}
+        return request
 
-    def update_host(self, url: yarl.URL) -> None:
-        """It has one, and no user."""
+    @cached_property
+    def connection_key(self) -> ConnectionKey:
+        """Tells its connections from those to other origins."""
+        return super().connection_key
+
+    @cached_property
+    def answer(self) -> Callable[..., aiohttp.ClientResponse]:
+        """Makes the response of any of them; of those that a task writes, with that task."""
+        return partial(
+            self.response_class,
+            self.method,
+            self.url,
+            writer=None,
+            continue100=None,
+            timer=self._timer,
+            request_info=self.request_info,
+            traces=self._traces,
+            loop=self.loop,
+            session=self._session,
+            stream_writer=_WRITTEN,
+        )
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Write it to a connection. aiohttp takes a task for each body, which is only needed where it has to wait for the service."""
+        protocol = conn.protocol
+        if protocol is None or (transport := protocol.transport) is None or transport.is_closing():
+            raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+        if len(self._message) <= _AT_ONCE_BYTES:
+            transport.write(self._message)
+            protocol.start_timeout()
+            return self.answer()
+        self._body, writer = aiohttp.BytesPayload(self._message), StreamWriter(protocol, self.loop)
+        return self.answer(writer=asyncio.create_task(self.write_bytes(writer, conn)), stream_writer=writer)

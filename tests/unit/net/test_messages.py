@@ -69,6 +69,32 @@ def test_a_written_request_is_one_of_httpx_for_whoever_looks() -> None:
         _ = request.something  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("method", "fields", "body", "expected"),
+    [
+        ("GET", {"a": "1"}, b"", b"GET /x?q=%20 HTTP/1.1\r\na: 1\r\n\r\n"),
+        ("GET", {"a": "k\u00e4se"}, b"", "GET /x?q=%20 HTTP/1.1\r\na: k\u00e4se\r\n\r\n".encode()),
+        ("DELETE", {}, b"", b"DELETE /x?q=%20 HTTP/1.1\r\ncontent-length: 0\r\n\r\n"),
+        ("POST", {"content-length": "0"}, b"", b"POST /x?q=%20 HTTP/1.1\r\ncontent-length: 0\r\n\r\n"),
+        ("POST", {"content-length": "2"}, b"ab", b"POST /x?q=%20 HTTP/1.1\r\ncontent-length: 2\r\n\r\nab"),
+        ("POST", {"content-length": "1"}, b"ab", None),
+        ("POST", {}, b"ab", None),
+        ("GET", {"content-length": "5"}, b"", None),
+        ("POST", {"transfer-encoding": "chunked"}, b"", None),
+        ("POST", {"expect": "100-continue", "content-length": "2"}, b"ab", None),
+        ("GET", {"a": "1\r\nb: 2"}, b"", None),
+        ("GET", {"a\n": "1"}, b"", None),
+        ("GET", {"a": "1\0"}, b"", None),
+        ("POST", {"content-length": str(2**20)}, b"x" * 2**20, None),
+    ],
+)
+def test_a_request_is_written_down_only_where_nothing_in_it_needs_a_look(
+    method: str, fields: dict[str, str], body: bytes, expected: bytes | None
+) -> None:
+    """What is written is what the service reads: a length that is wrong, or a line too many, would make two requests of one."""
+    assert WrittenRequest(method, target_of("http://service.test/x?q=%20"), fields, body, {}).message == expected
+
+
 def test_a_header_is_added_once_and_elsewhere() -> None:
     """The request that was given stays as it is, and what a node says about it goes before what is said about all."""
     for touched in (False, True):

@@ -87,6 +87,15 @@ async def test_what_keeps_a_connection_from_opening_is_a_connect_error() -> None
                     await exchange(transport, httpx.Request("POST", address))
 
 
+async def test_addresses_of_ipv6_are_connected_to() -> None:
+    """Their colons are no port, however often a request goes there."""
+    request = written("GET", "http://[::1]:1/items")
+    async with AiohttpTransport() as transport:
+        for _ in range(2):
+            with pytest.raises(httpx.ConnectError, match="cannot connect to"):  # nobody listens there, with IPv6 or without
+                await exchange(transport, request)
+
+
 async def test_a_connection_that_does_not_open_in_time_is_a_connect_timeout() -> None:
     """A service that does not even accept was not asked anything."""
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
@@ -239,6 +248,21 @@ async def test_a_request_that_is_sent_as_one_before_it_went_is_the_same_request(
     first, *later = [(request.method, request.path, dict(request.headers), request.body) for request in server.requests]
     assert later == [first, first]
     assert first[2].keys() - {"content-type", "content-length"} == {"host", "x-name"}
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("size", [1, 65_000, 70_000, 1_000_000, 2**20, 3_000_000])
+async def test_later_bodies_of_any_size_arrive_whole(size: int) -> None:
+    """Small ones are written with their headers, those a service may take a while for by a task, the largest by a session."""
+    content = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    with LoopbackServer({"/": json_answer(1)}) as server:
+        target = target_of(f"{server.url}/")
+        fields = {"host": target.origin.netloc, "content-type": "text/plain", "content-length": str(size)}
+        async with AiohttpTransport() as transport:
+            for _ in range(3):
+                response, _body = await exchange(transport, WrittenRequest("POST", target, fields, content, {"timeout": {"read": 30.0}}))
+                assert response.status_code == 200
+    assert [(request.body == content, dict(request.headers)) for request in server.requests] == [(True, fields)] * 3
     assert server.connections == 1
 
 
