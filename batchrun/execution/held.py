@@ -45,7 +45,7 @@ _TELL = 'read -r _; [ ! -s "$1" ] || echo "$0" >&2'
 
 _FRAME = re.compile(r'  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)')
 _OWN = re.compile(r"[/\\]batchrun[/\\]\w+[/\\]\w+\.py$")
-_CALLING = re.compile(r"[/\\]batchrun[/\\]nodes[/\\](python|lists|classes|placement)\.py$")
+_CALLING = re.compile(r"[/\\]batchrun[/\\]nodes[/\\](python|callers|lists|classes|placement)\.py$")
 _RUNNING = re.compile(r"[/\\]asyncio[/\\]\w+\.py$")  # between a node and an async function that it runs in a thread
 _TIME = re.compile(r"Timeout \((\d+):(\d+):([\d.]+)\)!")
 

@@ -17,6 +17,7 @@ from batchrun.core.checks import KEY, NO_MEANING, at_least, refuse
 from batchrun.core.errors import InvalidValue, known_values
 from batchrun.core.job import NodeOptions
 from batchrun.nodes.annotations import UNIONS, hints_of, is_context
+from batchrun.nodes.callers import caller
 from batchrun.nodes.classes import is_node_class
 from batchrun.nodes.flows import as_flow, check_named
 from batchrun.nodes.identity import identity_of
@@ -25,7 +26,6 @@ from batchrun.nodes.placement import Called, Placed, placed
 from batchrun.nodes.turns import ResourceTurn
 from batchrun.workflows.functions import NodeFunction, PythonWorkflow
 from batchrun.workflows.node import NodeCall, NodeCompiler
-from batchrun.workflows.scope import Scope
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -93,7 +93,7 @@ class PythonNode(NodeOptions):
         resource = compiler.resource(self.resource, "resource") if self.resource is not None else None
         if resource is not None and is_flow and not place.waits:
             compiler.problem("a workflow that is no async function cannot wait for its turn: write async def, or remove it", "resource")
-        call = place.made(_caller(place.function, parameters, compiler.input_names, contexts, constants))
+        call = place.made(caller(place.function, parameters, compiler.input_names, contexts, constants))
         node_call = NodeCall(
             call=call,
             call_many=list_caller(call) if self.batch is not None else None,
@@ -227,28 +227,6 @@ def _parameters(function: Callable[..., Any], *, has_inputs: bool) -> typing.Map
 
 def _is_required(parameter: inspect.Parameter) -> bool:
     return parameter.default is inspect.Parameter.empty and parameter.kind not in _VARIADIC
-
-
-def _caller(
-    function: Callable[..., Any],
-    parameters: typing.Mapping[str, inspect.Parameter],
-    names: tuple[str, ...],
-    contexts: tuple[str, ...],
-    constants: dict[str, Any],
-) -> Callable[[Scope], Any]:
-    """The call with the node's inputs, its context and its secrets: by name, except for parameters that only have a position."""
-    positions = [name for name, parameter in parameters.items() if parameter.kind is inspect.Parameter.POSITIONAL_ONLY]
-    while positions and positions[-1] not in (*names, *contexts, *constants):
-        positions.pop()
-    if not positions and not contexts and not constants:
-        return lambda scope: function(**scope.inputs)
-    defaults = {name: parameters[name].default for name in positions}
-
-    def call(scope: Scope) -> Any:
-        inputs = {**scope.inputs, **dict.fromkeys(contexts, scope.context), **constants}
-        return function(*[inputs.pop(name, default) for name, default in defaults.items()], **inputs)
-
-    return call
 
 
 def _worker(function: Callable[..., Any]) -> Callable[..., Any]:

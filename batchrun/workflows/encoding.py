@@ -34,9 +34,11 @@ import orjson
 
 from batchrun.core.errors import InvalidValue, OutputTooLarge
 
-_dumps = orjson.dumps
+dumps = orjson.dumps
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
-_WITH_NEWLINE = _NUMPY | orjson.OPT_APPEND_NEWLINE
+OPTIONS = _NUMPY | orjson.OPT_APPEND_NEWLINE
+CUT = slice(None, -1)
+"""What `encode` is made of, for the one place where its call would cost too much."""
 
 
 def encode(value: Any) -> bytes:
@@ -52,9 +54,9 @@ def encode(value: Any) -> bytes:
     try:
         # orjson writes into a block of 4 kB and cuts it down to size, which leaves a hole behind every text that is kept.
         # Cutting off a newline makes a copy of the right size: memory falls by half, and keeping a text is six times as fast.
-        return _dumps(value, _encode_other, _WITH_NEWLINE)[:-1]
+        return dumps(value, encode_other, OPTIONS)[CUT]
     except TypeError:
-        return _encode_slowly(value)
+        return encode_slowly(value)
 
 
 def bounded(text: bytes, max_output_bytes: int | None) -> bytes:
@@ -68,8 +70,8 @@ def bounded(text: bytes, max_output_bytes: int | None) -> bytes:
     return text
 
 
-def _encode_slowly(value: Any) -> bytes:
-    """What orjson cannot do: keys that are not text, integers above 64 bits, lone surrogates."""
+def encode_slowly(value: Any) -> bytes:
+    """The same for what orjson cannot do: keys that are not text, integers above 64 bits, lone surrogates. Raises what `encode` does."""
     try:
         return json.dumps(_plain(value), separators=(",", ":")).encode()
     except RecursionError:
@@ -89,9 +91,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     try:
-        return orjson.loads(_dumps(value, None, _NUMPY))
+        return orjson.loads(dumps(value, None, _NUMPY))
     except TypeError:
-        return _plain(_encode_other(value))
+        return _plain(encode_other(value))
 
 
 def _key(key: Any) -> str:
@@ -101,7 +103,12 @@ def _key(key: Any) -> str:
     return plain if isinstance(plain, str) else json.dumps(plain, separators=(",", ":"))
 
 
-def _encode_other(value: Any) -> Any:
+def encode_other(value: Any) -> Any:
+    """A value that JSON does not know, as one that is nearer to it.
+
+    Raises:
+        InvalidValue: there is none.
+    """
     if isinstance(value, Decimal | Fraction | PurePath):
         return str(value)
     if isinstance(value, bytes | bytearray | memoryview):

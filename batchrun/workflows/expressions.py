@@ -9,6 +9,7 @@ from typing import Any
 from batchrun.core.errors import UndefinedReference, known_values
 from batchrun.workflows.given import GIVEN, Given
 from batchrun.workflows.given import ROOTS as GIVEN_ROOTS
+from batchrun.workflows.mappings import Place, mapping, mapping_of_places
 from batchrun.workflows.node import Render
 from batchrun.workflows.references import field_of, lookup, parse_reference
 from batchrun.workflows.scope import Scope
@@ -72,7 +73,8 @@ class ExpressionCompiler:
         if isinstance(value, str):
             return self._text(value, path) if is_template(value) else lambda _scope: value
         if isinstance(value, dict):
-            return _mapping([(key, self.compile(inner, (*path, key))) for key, inner in value.items()])
+            render = mapping([(key, self.compile(inner, (*path, key))) for key, inner in value.items()])
+            return mapping_of_places([(key, self._place(inner)) for key, inner in value.items()], render)
         if isinstance(value, Given):
             return self._given(value, path)
         if isinstance(value, list | tuple):
@@ -131,6 +133,18 @@ class ExpressionCompiler:
             self.report(path, str(mistake))
             return _nothing
         return lambda _scope: fresh(constant)
+
+    def _place(self, value: Any) -> Place | None:
+        """Where the value of a text is found without rendering anything, if that is so."""
+        expression = exact_expression(value) if isinstance(value, str) else None
+        match parse_reference(expression) if expression else None:
+            case ("item", str(column)):
+                return Place(None, column)
+            case ("input",) if self.names.input_field is not None:
+                return Place(None, self.names.input_field)
+            case ("nodes", str(node), "output", key) if node in self.names.positions:
+                return Place(self.names.positions[node], key)
+        return None
 
     def _rendered(self, template: Template, path: tuple[str | int, ...]) -> Render:
         references = [name for name in sorted(template.names) if name[0] not in self.engine.functions]
@@ -205,17 +219,6 @@ class ExpressionCompiler:
 def _nothing(_scope: Scope) -> Any:
     """Stands in for a template with a mistake; the mistake was reported, so it is never called."""
     return None
-
-
-def _mapping(fields: list[tuple[str, Render]]) -> Render:
-    # Most nodes have one or two inputs; without the loop they cost half.
-    if len(fields) == 1:
-        ((only, render_only),) = fields
-        return lambda scope: {only: render_only(scope)}
-    if len(fields) == 2:
-        (first, render_first), (second, render_second) = fields
-        return lambda scope: {first: render_first(scope), second: render_second(scope)}
-    return lambda scope: {key: render(scope) for key, render in fields}
 
 
 def _item(scope: Scope) -> Any:

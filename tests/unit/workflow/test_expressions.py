@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -194,6 +196,48 @@ def test_a_condition_is_one_expression() -> None:
         "workflow.nodes[0].when: must be one {{ expression }}, got 'item.size > 3'",
         "workflow.nodes[1].when: must be one {{ expression }}, got '{{ item.size }}{{ item.name }}'",
     ]
+
+
+class Finding(dict[str, int]):
+    """Has a value for any key that is not there."""
+
+    def __missing__(self, key: str) -> int:
+        return len(key)
+
+
+OUTPUTS: list[Any] = [
+    {"f": 1, "g": None},
+    {"f": 1},
+    {"g": 2},
+    {0: "zero", "f": {"g": 3}},
+    Finding(f=1),
+    MappingProxyType({"f": 1, "g": 2}),
+    SimpleNamespace(f=1),
+    ["first"],
+    "text",
+    None,
+]
+FIELDS = ["{{ nodes.a.output.f }}", "{{ nodes.a.output['g'] }}", "{{ nodes.a.output[0] }}"]
+
+
+def found(template: Any, **given: Any) -> Any:
+    """The value of a template, or what fails the item."""
+    try:
+        return value_of(template, **given)
+    except UndefinedReference as error:
+        return error
+
+
+@pytest.mark.parametrize("output", OUTPUTS, ids=range(len(OUTPUTS)))
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_values_in_a_mapping_are_those_they_are_alone(count: int, output: Any) -> None:
+    """Inputs are mappings, whose usual forms are compiled into one function: it must give the same values, and the same errors."""
+    for templates in itertools.product([*FIELDS, "{{ item.size }}", "{{ input }}"], repeat=count):
+        mapping = dict(zip("xyz", templates, strict=False))
+        around = {"item": {"size": 3, "name": "Ann"}, "input_field": "name", "a": output}
+        alone = {key: found(template, **around) for key, template in mapping.items()}
+        errors = [value for value in alone.values() if isinstance(value, UndefinedReference)]
+        assert repr(found(mapping, **around)) == repr(errors[0] if errors else alone)
 
 
 def test_null_used_as_itself_and_gone_through_is_an_error() -> None:
