@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
-from batchrun.core.items import ItemResult, KeptNode
+from batchrun.core.items import ItemResult, ItemStatus, KeptNode
 
 
 class Slot(Protocol):
@@ -14,6 +14,14 @@ class Slot(Protocol):
 
     def parked(self) -> AbstractAsyncContextManager[None]:
         """Give the slot back for as long as the item waits, and take one again before it goes on."""
+
+
+class Rows(Protocol):
+    """Rows of the result, made of results."""
+
+    @property
+    def statuses(self) -> Mapping[ItemStatus, int]:
+        """How many of their items have which status."""
 
 
 class ResultSink(Protocol):
@@ -28,6 +36,21 @@ class ResultSink(Protocol):
 
         Raises:
             ExecutionError: writing failed; no result is taken any more.
+        """
+
+    def pack(self, results: Sequence[ItemResult]) -> Rows | None:
+        """Make rows of results, in any thread: in the one that has just made them, they are still in its cache.
+
+        Returns:
+            what `put_rows` takes; null for results that are to be put as they are, because they are few or something is wrong with one
+            of them. Never raises.
+        """
+
+    def put_rows(self, rows: Any) -> None:
+        """Take rows that `pack` has made; as `put`.
+
+        Raises:
+            ExecutionError: as from `put`.
         """
 
 

@@ -30,7 +30,11 @@ class Counts:
 
     def add_one(self, result: ItemResult) -> None:
         """Count a result."""
-        setattr(self, result.status, getattr(self, result.status) + 1)
+        status = result[1]
+        if status == "completed":  # without a look-up by name
+            self.completed += 1
+        else:
+            setattr(self, status, getattr(self, status) + 1)
 
     @property
     def completed_here(self) -> int:

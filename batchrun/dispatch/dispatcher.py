@@ -21,7 +21,6 @@ from batchrun.dispatch.neighbours import Chunk, Rooms, Runner, Waiting
 from batchrun.dispatch.slots import NoSlot, Slots, WorkerSlot
 from batchrun.dispatch.supply import Supply
 from batchrun.flow.failure import policy_breach
-from batchrun.flow.reach import Reach
 
 _LARGEST_BACKLOG = 4_000  # results handed over and not yet written
 _LONGEST_QUEUE = 2_000  # items queued for lanes
@@ -136,7 +135,7 @@ class Dispatcher(Generic[Waiting]):
                     await body()
         finally:
             self._feed.close()
-        self._ended_items.flush()
+            self._ended_items.flush()  # what has ended is kept, whatever ends the run
         self._ended_items.end_unstarted(self._supply.taken())
         fault = self._ended_items.broken or self._supply.fault
         if fault is not None:
@@ -187,20 +186,20 @@ class Dispatcher(Generic[Waiting]):
 
     async def _work(self) -> None:
         slot, held = WorkerSlot(self._slots, self._item_waits, self._crew.go_on), self._supply.held
-        ended, turn, since = self._ended_items, -1, 0.0
-        await self._slots.acquire()
+        ended, turn, since, slots, engine = self._ended_items, -1, 0.0, self._slots, self._engine
+        await slots.acquire()
         try:
-            with Reach() as reach:
+            with engine.reach() as reach:
                 while (item := held.popleft() if held and not self._is_surplus() else await self._next_item()) is not None:
-                    ended.end_one(await self._engine.run(item, slot, reach))
+                    ended.end_one(await engine.run(item, slot, reach))
                     if turn != ended.turns:
                         turn, since = ended.turns, time.monotonic()
                     elif time.monotonic() - since > self._longest_hold_seconds:
                         await asyncio.sleep(0)  # items whose functions never wait would keep everybody else waiting
-                    if self._slots.wanted:
+                    if slots.waiters:
                         break  # an item that has waited goes on in this place
         finally:
-            self._slots.release()
+            slots.release()
             self._crew.leave()
 
     async def _next_item(self) -> Item | None:
@@ -213,7 +212,8 @@ class Dispatcher(Generic[Waiting]):
 
     def _is_surplus(self) -> bool:
         """Whether a worker must take no further item."""
-        return self._slots.free < 0 or self._crew.workers > self._max_open or self._is_stopping()
+        is_stopping = self.stop_cause is not None or self._ended_items.broken is not None
+        return is_stopping or self._slots.free < 0 or self._crew.workers > self._max_open
 
     async def _load(self) -> list[Item]:
         await self._until(lambda: self._sink.backlog <= _LARGEST_BACKLOG or self._is_stopping())
@@ -267,7 +267,7 @@ class Dispatcher(Generic[Waiting]):
                 await self._changed.wait()
 
     def _chunk_finished(self, chunk: Chunk[Waiting]) -> None:
-        self._ended_items.end(chunk.results, chunk.statuses)
+        self._ended_items.end(chunk.results, chunk.statuses, chunk.rows)
         if self._engine.largest_batch:
             self._crew.look()
         for run in chunk.waiting:

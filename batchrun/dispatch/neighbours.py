@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol, TypeVar
 
 from batchrun.core.items import Item, ItemResult, ItemStatus
-from batchrun.core.protocols import ResultSink, Slot
+from batchrun.core.protocols import ResultSink, Rows, Slot
 from batchrun.flow.reach import Reach
 
 Waiting = TypeVar("Waiting")
@@ -21,11 +21,15 @@ class Chunk(Protocol[Waiting]):
 
     @property
     def statuses(self) -> Mapping[ItemStatus, int]:
-        """How many of them have which status."""
+        """How many items have ended with which status."""
 
     @property
     def waiting(self) -> list[Waiting]:
         """Items that go on later."""
+
+    @property
+    def rows(self) -> list[Rows]:
+        """Made of further items that have ended."""
 
 
 class Runner(Protocol[Waiting]):
@@ -35,14 +39,17 @@ class Runner(Protocol[Waiting]):
     def largest_batch(self) -> int:
         """The most items that wait for one another, to be called together; 0: none do."""
 
-    async def run(self, item: Item, slot: Slot, reach: Reach | None = None) -> ItemResult:
+    def reach(self) -> Reach:
+        """For a task that runs one item after another."""
+
+    def run(self, item: Item, slot: Slot, reach: Reach | None = None) -> Awaitable[ItemResult]:
         """Run one item to its end, within the reach of its task. Ends early, with a cancelled result, when the task is cancelled."""
 
     async def finish(self, run: Waiting, slot: Slot) -> ItemResult:
         """Run an item that came out of a chunk to its end."""
 
-    def submit(self, items: Sequence[Item], on_finished: Callable[[Chunk[Waiting]], None]) -> None:
-        """Run items in chunks."""
+    def submit(self, items: list[Item], on_finished: Callable[[Chunk[Waiting]], None]) -> None:
+        """Run items in chunks; uses the list up."""
 
     def withdraw(self) -> list[Item]:
         """Take back what was submitted in chunks and has not started."""

@@ -17,20 +17,16 @@ class Slots:
 
     Attributes:
         free: slots nobody has; below zero while more are lent than there are.
+        waiters: who waits for one; those who gave up among them.
     """
 
     def __init__(self, count: int) -> None:
         self._count = self.free = count
-        self._waiters: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def wanted(self) -> bool:
-        """Whether somebody waits for a slot."""
-        return bool(self._waiters)
+        self.waiters: deque[asyncio.Future[None]] = deque()
 
     def take(self) -> bool:
         """Take a slot if there is one and nobody waits."""
-        if self.free > 0 and not self._waiters:
+        if self.free > 0 and not self.waiters:
             self.free -= 1
             return True
         return False
@@ -40,14 +36,14 @@ class Slots:
         if self.take():
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self.waiters.append(waiter)
         try:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
                 self.release()  # the slot was handed over in the very moment of the cancellation
-            elif waiter in self._waiters:
-                self._waiters.remove(waiter)
+            elif waiter in self.waiters:
+                self.waiters.remove(waiter)
             raise
 
     def release(self) -> None:
@@ -62,8 +58,8 @@ class Slots:
         self._lend()
 
     def _lend(self) -> None:
-        while self.free > 0 and self._waiters:
-            waiter = self._waiters.popleft()
+        while self.free > 0 and self.waiters:
+            waiter = self.waiters.popleft()
             if not waiter.done():
                 self.free -= 1
                 waiter.set_result(None)

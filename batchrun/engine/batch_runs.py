@@ -49,11 +49,11 @@ class BatchRuns:
         now, joined_at, members = self._deadlines.clock(), self._loop.time(), []
         for run in map(self._run_of, items):
             self._open.add(run)
+            if run.started < 0:
+                run.started = now  # also where nothing is left to be called: an item that never began has no output
             if run.done & self._step.bit or run.wait_seconds is not None:  # an earlier run has come so far
                 self._end(run)
                 continue
-            if run.started < 0:
-                run.started = now
             if (member := self._joining(run, joined_at)) is not None:
                 members.append(member)
         self._batcher.join(members)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import types
+from collections.abc import Callable, Generator, Sequence
+from math import floor
 from typing import Any, Protocol
 
 from batchrun.engine.attempt import LATE, Attempt, SharedAttempt, going_on, is_for_us, stoppable
 from batchrun.engine.item_run import ItemRun
 from batchrun.engine.settling import Settling
 from batchrun.flow.reach import Reach
-from batchrun.workflows.encoding import bounded, encode
+from batchrun.workflows.encoding import CUT, OPTIONS, bounded, dumps, encode, encode_other, encode_slowly
 from batchrun.workflows.node import Render
 from batchrun.workflows.plan import Stage, Step
 from batchrun.workflows.scope import Scope
@@ -55,94 +58,121 @@ class Calls:
         self.stretches = [_stretch(stage, self._callables) for stage in policy.plan.stages]
         self.walks = [_walk(policy.plan.stages[at:], self._callables) for at in range(len(policy.plan.stages))]
         self._epoch = settling.epoch
+        self._item_seconds = math.inf if policy.deadlines.item_timeout_seconds is None else policy.deadlines.item_timeout_seconds
 
-    def run_stretch(self, run: ItemRun, lane: Watched) -> None:  # noqa: C901 - a call for a branch would cost more than the branch
+    def run_stretch(self, run: ItemRun, lane: Watched, now: float) -> float | None:  # noqa: C901, PLR0912 - calls cost more than branches
         """Run the nodes of the item's stage, which do not wait, one after another, in a lane thread.
 
         This loop is the fast path: a million items of three nodes go through it three million times.
+
+        Args:
+            run: the item.
+            lane: what shows the call to the watchdog.
+            now: engine clock: each node begins when the one before has ended, and the clock need not be read twice.
+
+        Returns:
+            when the last node ended; null: the item does not go on.
         """
         clock, full, keep, epoch = self._clock, self._full, self._records, self._epoch
-        outputs, records, calls = run.outputs, run.records, run.calls
+        outputs, records, calls, done = run.outputs, run.records, run.calls, run.done
         recorded = written = None
-        ended = clock()
         for step, position, bit, bind, call, is_plain, most in self.stretches[run.stage]:
-            if run.done & bit or not (is_plain or self._begins(run, step, lane)):
+            if done & bit or not (is_plain or self._begins(run, step, lane)):
                 if not run.goes_on:
-                    return
+                    return None
                 continue
-            lane.began = began = ended if is_plain else clock()  # before `step`: the watchdog reads the two the other way round
+            lane.began = began = now if is_plain else clock()  # before `step`: the watchdog reads the two the other way round
             lane.step = step
             try:
                 recorded = None
                 run.inputs = inputs = bind(run)
                 if full:
                     # Written down at once: the function may change its arguments, and its output may be changed later.
-                    recorded = encode(inputs)
+                    try:  # as `encode` does, without its call
+                        recorded = dumps(inputs, encode_other, OPTIONS)[CUT]
+                    except TypeError:
+                        recorded = encode_slowly(inputs)
                 value = call(run)
                 if full:
-                    written = encode(value)
+                    try:
+                        written = dumps(value, encode_other, OPTIONS)[CUT]
+                    except TypeError:
+                        written = encode_slowly(value)
                     if len(written) > most:
                         bounded(written, most)
             except BaseException as error:
                 if lane.abandoned or not self._settling.settle_failure(run, step, error, began, recorded):
-                    return
-                ended = clock()
+                    return None
+                now = clock()
                 continue
             if lane.abandoned:
-                return
+                return None
+            if not is_plain:
+                self._settling.settle(run, step, value, run, (began, clock()), (recorded, written))
+                now = clock()
+                continue
             outputs[position] = value
             run.done |= bit
-            usage, is_hit = (None, False) if is_plain else self._settling.leave(run, step, value, run)
-            ended = clock()
+            now = clock()
             if keep:
                 attempts = 1 if calls is None else run.attempt_of(position)
-                at, duration, call_key = int((began + epoch) * 1e6), (ended - began) * 1e3, None if is_plain else run.call_key
-                records.append((position, "completed", attempts - is_hit, at, duration, recorded, written, None, call_key, usage, is_hit))
+                at, duration = floor((began + epoch) * 1e6), (now - began) * 1e3
+                records.append((position, "completed", attempts, at, duration, recorded, written, None, None, None, False))
+        return now
 
-    async def walk(self, run: ItemRun, reach: Reach) -> ItemRun:  # noqa: C901, PLR0912 - as above
+    @types.coroutine  # which is woken up through one frame less than what is async would be
+    def walk(self, run: ItemRun, reach: Reach) -> Generator[Any, Any, ItemRun]:  # noqa: C901, PLR0912 - as above
         """Run plain nodes that wait, each the only one of its stage, one after another on the event loop, as a lane does a stretch.
 
         A call gets what it takes to end it at its deadline when it waits for the first time, and most of what is async need not wait.
         """
         clock, full, keep, epoch = self._clock, self._full, self._records, self._epoch
-        outputs, records = run.outputs, run.records
-        for stage, (step, position, bit, bind, call, _, most) in enumerate(self.walks[run.stage], run.stage):
+        outputs, records, ended = run.outputs, run.records, clock()
+        for stage, (step, position, bit, bind, call, seconds, most) in enumerate(self.walks[run.stage], run.stage):
             run.stage = stage
             if run.done & bit:
                 continue
-            recorded = written = None
-            began = clock()
+            recorded, written, began = None, None, ended
             try:
                 run.inputs = inputs = bind(run)
-                if full:
-                    recorded = encode(inputs)
+                recorded = encode(inputs) if full else None
                 making = call(run)
                 try:
                     awaited = making.send(None)
+                    reach.arm_until(min(began + seconds, run.started + run.excluded + self._item_seconds))
+                    while True:  # as `going_on` does, without a frame of its own
+                        try:
+                            sent = yield awaited
+                        except BaseException as error:  # what it awaits has failed, or it is cancelled
+                            awaited = making.throw(error)
+                        else:
+                            awaited = making.send(sent)
+                            continue
+                        value = yield from going_on(making, awaited, self.nothing_goes_on, reach)
+                        break
                 except StopIteration as end:
                     value = end.value
-                else:
-                    left_seconds = self._deadlines.attempt_seconds(run, step, clock() - began)
-                    if left_seconds is not None:
-                        reach.arm(left_seconds)
-                    value = await going_on(making, awaited, self.nothing_goes_on, reach)
-                if full and value is not LATE:
+                    reach.has_ended()
+                except BaseException as error:
+                    if not reach.has_ended(error):
+                        raise
+                    value = LATE
+                if value is LATE:
+                    raise self._deadlines.timeout(run, step, began)  # noqa: TRY301 - it is settled as what the call itself raises
+                if full:
                     written = bounded(encode(value), most)
             except BaseException as error:  # as in `call_waiting`
                 if is_for_us(error):
                     raise
                 if not self._settling.settle_failure(run, step, error, began, recorded):
                     break
+                ended = clock()
                 continue
-            if value is LATE:
-                if not self._settling.settle_failure(run, step, self._deadlines.timeout(run, step, began), began, recorded):
-                    break
-                continue
-            outputs[position] = value
+            outputs[position], ended = value, clock()
             run.done |= bit
             if keep:
                 attempts = 1 if run.calls is None and not run.earlier else run.attempt_of(position)
-                at, duration = int((began + epoch) * 1e6), (clock() - began) * 1e3
+                at, duration = floor((began + epoch) * 1e6), (ended - began) * 1e3
                 records.append((position, "completed", attempts, at, duration, recorded, written, None, None, None, False))
         return run
 
@@ -153,7 +183,7 @@ class Calls:
         elif reach is not None:
             await self._call_waiting(run, step, scope, Attempt(run, step, self._deadlines, reach))
         else:
-            with Reach() as own:
+            with Reach(self._clock) as own:
                 await self._call_waiting(run, step, scope, Attempt(run, step, self._deadlines, own))
 
     async def _call_waiting(self, run: ItemRun, step: Step, scope: Scope, attempt: Attempt) -> None:
@@ -210,8 +240,8 @@ class Calls:
 
 def _walk(
     stages: Sequence[Stage], callables: list[Callable[[Scope], Any]]
-) -> list[tuple[Step, int, int, Render, Callable[[Scope], Any], bool, int]]:
-    """What `walk` needs of each node that it can run from here on."""
+) -> list[tuple[Step, int, int, Render, Callable[[Scope], Any], float, int]]:
+    """What `walk` needs of each node that it can run from here on; the last but one is how long a call may take."""
     walked = []
     for stage in stages:
         entry, *others = _stretch(stage, callables)
@@ -219,7 +249,7 @@ def _walk(
         is_own = step.call_waits and step.batch is None and not (step.is_deduped or step.queues or step.asks_person)
         if others or not (stage.waits and is_plain and is_own and step.turn is None):
             break
-        walked.append(entry)
+        walked.append((*entry[:5], math.inf if step.timeout_seconds is None else step.timeout_seconds, entry[6]))
     return walked
 
 

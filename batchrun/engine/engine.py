@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -80,8 +81,9 @@ class Engine:
         self.batches = Batches(self.plan, self._settings.run.parallelism, ports)
         self._settling = Settling(replace(policy, batched=self.batches.calls))
         self._calls = Calls(self._settling)
+        self._is_walk = [len(walk) for walk in self._calls.walks[:1]] == [len(self.plan.stages)]
         self.quick = QuickCaller(self._calls, self._settling)
-        self._work = LaneWork(self._calls, self._settling, self._abandoned)
+        self._work = LaneWork(self._calls, self._settling, self._abandoned, self._settings.pack)
         hint, slots = ProcessHint(self._settings.on_note, self._settings.cores), self._settings.lane_slots
         self._lanes = LanePool(self._settings.run.parallelism, self._work.hooks, hint, slots)
         self._open = OpenItems(self.plan, self._lanes, keeper)
@@ -124,22 +126,45 @@ class Engine:
         """The most items that wait for one another, to be called together; 0: none do."""
         return largest_batch(self.plan)
 
-    def submit(self, items: Sequence[Item], on_finished: Callable[[Finished], None]) -> None:
-        """Run items of a plan that is one stretch or one batch, in chunks. `on_finished` is called on the event loop."""
+    def submit(self, items: list[Item], on_finished: Callable[[Finished], None]) -> None:
+        """Run items of a plan that is one stretch or one batch, in chunks; uses the list up. `on_finished` is called on the event loop."""
         if self._batch_runs is not None:
             self._batch_runs.on_finished = on_finished
             self._batch_runs.submit(items)
         else:
             self._work.on_finished = on_finished
-            self.lanes.submit(items if self._settings.restored is None else list(map(self._run_of, items)))
+            self.lanes.submit([*map(self._run_of, items)] if self._settings.restored is not None else items)
 
     def withdraw(self) -> list[Item]:
         """Take back submitted items that have not started."""
         return [queued.source if isinstance(queued, ItemRun) else queued for queued in self.lanes.withdraw()]
 
-    def run(self, item: Item, slot: Slot, reach: Reach | None = None) -> Coroutine[Any, Any, ItemResult]:
+    def reach(self) -> Reach:
+        """What calls are cancelled by that a task makes for one item after another."""
+        return Reach(self._clock)
+
+    def run(self, item: Item, slot: Slot, reach: Reach | None = None) -> Awaitable[ItemResult]:
         """Run one item to its end; calls need no scopes of their own where the task has a `reach`."""
-        return self.finish(self._run_of(item), slot, reach)
+        if reach is None or not self._is_walk or self._settings.restored is not None:
+            return self.finish(self._run_of(item), slot, reach)
+        return self._walk(ItemRun(item, len(self.plan.steps)), slot, reach)
+
+    @types.coroutine
+    def _walk(self, run: ItemRun, slot: Slot, reach: Reach) -> Generator[Any, Any, ItemResult]:
+        """As `finish`, for an item that has not begun and can be walked through: whoever wakes up passes through fewer frames."""
+        run.started = self._clock()
+        self._open.add(run)
+        try:
+            try:
+                yield from self._calls.walk(run, reach)
+            finally:
+                self._open.remove(run)
+            if run.wait_seconds is None:
+                return self._settling.result(run)
+        except asyncio.CancelledError:
+            return self._cancelled(run)
+        result: ItemResult = yield from self.finish(run, slot, reach)
+        return result
 
     async def finish(self, run: ItemRun, slot: Slot, reach: Reach | None = None) -> ItemResult:
         """Run an item from where it is to its end; it gives `slot` back while it waits."""
@@ -156,7 +181,7 @@ class Engine:
     def run_here(self, run: ItemRun) -> None:
         """Run an item of a plan that is one stretch, in this lane thread, to its end or until it must wait."""
         run.wait_seconds = None
-        self._calls.run_stretch(run, Unwatched())
+        self._calls.run_stretch(run, Unwatched(), self._clock())
 
     def keep(self, runs: Iterable[ItemRun]) -> None:
         """Hand over what nodes of runs have come to."""

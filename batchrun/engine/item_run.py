@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import partial
+from operator import itemgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from batchrun.core.errors import ErrorRecord
 from batchrun.core.items import Item, ItemResult, ItemStatus, NodeRecord
+from batchrun.core.protocols import Rows
 from batchrun.engine.context import CallContext, Trace
 from batchrun.flow.retry import CallHistory
 from batchrun.workflows.plan import Step
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from batchrun.engine.part_run import KeptPart
     from batchrun.engine.parts import CallParts
 
-# ItemResult._make without its Python frame: half of the time it takes to make a result.
-result_of: Callable[[tuple[Any, ...]], ItemResult] = partial(tuple.__new__, ItemResult)
+# What classes do when they are called, without their functions of Python: half of the time.
+new_tuple = tuple.__new__
+_new = object.__new__
+_status = itemgetter(1)
 
 
 class ItemRun(Scope):
@@ -176,15 +180,36 @@ class ItemRun(Scope):
         return run
 
 
+def run_maker(node_count: int) -> Callable[[Item], ItemRun]:
+    """Makes the runs of items of a plan of so many nodes, as the class does, in half the time."""
+
+    def begin(source: Item) -> ItemRun:
+        run = _new(ItemRun)
+        run.source = source
+        run.item = source.data
+        run.outputs = [None] * node_count
+        run.records = []
+        return run
+
+    return begin
+
+
 class Finished(NamedTuple):
     """What came out of a chunk.
 
     Attributes:
         results: of items that have ended.
-        statuses: how many of them have which status.
+        statuses: how many items have ended with which status.
         waiting: items that must wait before they are tried again.
+        rows: made of the results of further items that have ended.
     """
 
     results: list[ItemResult]
     statuses: Mapping[ItemStatus, int]
     waiting: list[ItemRun]
+    rows: list[Rows] = []  # noqa: RUF012 - nobody adds to it
+
+    @classmethod
+    def of(cls, results: list[ItemResult], waiting: list[ItemRun]) -> Finished:
+        """The same with what can be counted."""
+        return cls(results, Counter(map(_status, results)) if results else {}, waiting)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from operator import itemgetter
 from queue import SimpleQueue
 from threading import Thread
 from time import thread_time
 from typing import Protocol, TypeAlias, TypeVar
 
 from batchrun.core.items import Item, ItemResult
+from batchrun.core.protocols import Rows
 from batchrun.engine.item_run import Finished, ItemRun
 from batchrun.engine.part_run import PartRun
 from batchrun.workflows.plan import Step
@@ -21,12 +21,13 @@ from batchrun.workflows.plan import Step
 Queued: TypeAlias = Item | ItemRun
 """What waits for a lane. An item that has not begun has no run yet: made in the thread that uses it up, a run costs half."""
 
+QueuedItems: TypeAlias = list[Item] | list[ItemRun]
+"""Items that have not begun, the first of them at the end."""
+
 Each = TypeVar("Each")
 
 _LONG_SECONDS = 0.002
 _PATIENCE_SECONDS = 0.005  # calls that take long end one by one: all lanes together hand over that often
-
-_status = itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,7 @@ class LaneHooks:
     Attributes:
         begin: makes the run of an item; in the lane thread.
         work: runs an item's stretch, there, too. Returns the result of an item that was submitted in a chunk and has ended, else null.
+        pack: makes rows of the results of a chunk, there, too; null where it makes none.
         finished: takes what came out of chunks; on the event loop.
         is_late: whether the call of an item, begun then, is past its deadline.
         given_up: told of an item that nobody waits for any more, and of the node whose call its lane is in.
@@ -45,6 +47,7 @@ class LaneHooks:
 
     begin: Callable[[Item], ItemRun]
     work: Callable[[ItemRun, Lane], ItemResult | None]
+    pack: Callable[[list[ItemResult]], Rows | None]
     finished: Callable[[Finished], None]
     is_late: Callable[[ItemRun, Step | None, float], bool]
     abandoned: Callable[[ItemRun, Step | None, float], ItemRun]
@@ -68,7 +71,8 @@ class LaneQueue:
     Attributes:
         done: lanes that have handed something over which is not collected yet.
         returning: items that have begun: they go first.
-        fresh: chunks of others, each of which all lanes use up together.
+        fresh: chunks of others, each of which all lanes use up together: what is not held here any longer is freed by the lane that
+            has run it, while it is in its cache.
         chunk: so many items that have ended are handed over at a time.
     """
 
@@ -77,23 +81,28 @@ class LaneQueue:
     def __init__(self) -> None:
         self.done: deque[Lane] = deque()
         self.returning: deque[ItemRun] = deque()
-        self.fresh: deque[Iterator[Queued]] = deque()
+        self.fresh: deque[QueuedItems] = deque()
         self.chunk = 1
 
     def __bool__(self) -> bool:
         return bool(self.returning or self.fresh)
 
-    def after(self, used: Iterator[Queued]) -> Iterator[Queued] | None:
-        """The chunk that comes after one which is used up; null: there is none."""
+    def after(self, used: QueuedItems) -> QueuedItems:
+        """The chunk that comes after one which is used up; an empty one: there is none."""
         with suppress(ValueError):  # another lane was faster
             self.fresh.remove(used)
         with suppress(IndexError):
             return self.fresh[0]
-        return None
+        return []
 
     def withdraw(self) -> list[Queued]:
         """Take all out that have not begun."""
-        return [queued for chunk in drained(self.fresh) for queued in chunk]
+        taken: list[Queued] = []
+        for chunk in drained(self.fresh):
+            with suppress(IndexError):
+                while True:
+                    taken.append(chunk.pop())
+        return taken
 
 
 def drained(queue: deque[Each]) -> list[Each]:
@@ -180,7 +189,7 @@ class Lane:
         """Take the chunks out that are done; and what there is of the next one, too, if that is long under way or the last one."""
         chunks = drained(self.chunks)
         if everything and (self.finished or self.left):
-            chunks.append(self._chunk())
+            chunks.append(Finished.of(drained(self.finished), drained(self.left)))
         return chunks
 
     def close(self) -> None:
@@ -190,18 +199,16 @@ class Lane:
     def _main(self) -> None:  # noqa: C901 - a call for a branch would cost more than the branch
         queue, returning, finished, left = self._queue, self._queue.returning, self.finished, self.left
         begin, work, clock, slot = self._hooks.begin, self._hooks.work, self._hooks.clock, self._slot
-        fresh: Iterator[Queued] = iter(())
+        fresh: QueuedItems = []
         count, before = 0, thread_time()
         self.chunk_began = clock()
         while True:
             queued: Queued | None = None
             if not self.is_surplus:
                 try:
-                    queued = returning.popleft() if returning else next(fresh, None)
-                except IndexError:  # another lane was faster
-                    continue
-                if queued is None:
-                    fresh = queue.after(fresh) or iter(())
+                    queued = returning.popleft() if returning else fresh.pop()
+                except IndexError:  # it is used up, or another lane was faster
+                    fresh = fresh or queue.after(fresh)
                     if queue:
                         continue
             if queued is None:
@@ -239,17 +246,16 @@ class Lane:
         now, processor = self._hooks.clock(), thread_time()
         seconds, self.chunk_began = now - self.chunk_began, now
         self.item_seconds, self.busy_ratio = seconds / count, (processor - before) / max(seconds, 1e-9)
-        chunk = self._chunk()
+        chunk = self._packed(drained(self.finished), drained(self.left))
         self.chunks.append(chunk)
         self._queue.done.append(self)
         is_patient = count == 1 and self.item_seconds > _LONG_SECONDS and chunk.statuses.get("completed")
         self._notify(self, _PATIENCE_SECONDS if is_patient else 0.0)
         return processor
 
-    def _chunk(self) -> Finished:
-        results = drained(self.finished)
-        statuses = Counter(map(_status, results)) if results else {}
-        return Finished(results, statuses, drained(self.left))
+    def _packed(self, results: list[ItemResult], left: list[ItemRun]) -> Finished:
+        rows = self._hooks.pack(results)
+        return Finished.of(results, left) if rows is None else Finished([], rows.statuses, left, [rows])
 
     def _rest(self) -> bool:
         """Wait until there may be work. Returns whether the thread goes on."""

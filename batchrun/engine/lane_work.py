@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 
 from batchrun.core.items import ItemResult
+from batchrun.core.protocols import Rows
 from batchrun.engine.calls import Calls
 from batchrun.engine.deadlines import Deadlines
-from batchrun.engine.item_run import Finished, ItemRun
+from batchrun.engine.item_run import Finished, ItemRun, run_maker
 from batchrun.engine.lane import Lane, LaneHooks
 from batchrun.engine.settling import Settling
 from batchrun.workflows.plan import Step
@@ -22,17 +22,28 @@ class LaneWork:
         calls: makes the calls.
         settling: settles what comes of them.
         on_abandoned: told what goes on in place of an item whose lane was abandoned, and in which node; on the event loop.
+        pack: see `EngineSettings`.
 
     Attributes:
         is_stopping: nothing may begin any more.
         on_finished: takes what came out of chunks; on the event loop.
     """
 
-    def __init__(self, calls: Calls, settling: Settling, on_abandoned: Callable[[ItemRun, Step], None]) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        settling: Settling,
+        on_abandoned: Callable[[ItemRun, Step], None],
+        pack: Callable[[Sequence[ItemResult]], Rows | None],
+    ) -> None:
         self._calls = calls
         self._settling = settling
         self._deadlines: Deadlines = settling.policy.deadlines
+        self._clock = self._deadlines.clock
+        self._run_stretch = calls.run_stretch
+        self._result = settling.result
         self._on_abandoned = on_abandoned
+        self._pack = pack
         self.is_stopping = False
         self.on_finished: Callable[[Finished], None] = lambda _finished: None
 
@@ -40,8 +51,9 @@ class LaneWork:
     def hooks(self) -> LaneHooks:
         """What lanes call."""
         return LaneHooks(
-            begin=partial(ItemRun, node_count=len(self._settling.policy.plan.steps)),
+            begin=run_maker(len(self._settling.policy.plan.steps)),
             work=self._work,
+            pack=self._pack,
             finished=self._chunk_finished,
             is_late=self._is_late,
             abandoned=self._abandoned,
@@ -51,18 +63,18 @@ class LaneWork:
 
     def _work(self, run: ItemRun, lane: Lane) -> ItemResult | None:
         """In a lane thread: run the item's stretch, and finish it when that was all."""
-        is_new = run.started < 0
+        is_new, ended = run.started < 0, None
         if self.is_stopping and (self._calls.is_over or is_new):
             run.status = "cancelled"
         elif is_new:
-            run.started = self._deadlines.clock()
-            self._calls.run_stretch(run, lane)
+            run.started = now = self._clock()
+            ended = self._run_stretch(run, lane, now)
         elif self._deadlines.leaves_time_after(run, 0):
-            self._calls.run_stretch(run, lane)
+            ended = self._run_stretch(run, lane, self._clock())
         else:
             self._settling.settle_queued(run)
         if run.waiter is None and run.wait_seconds is None and not lane.abandoned:
-            return self._settling.result(run)
+            return self._result(run, ended)
         return None
 
     def _chunk_finished(self, chunk: Finished) -> None:
@@ -71,7 +83,7 @@ class LaneWork:
             ended = [self._settling.result(run) for run in chunk.waiting if run.wait_seconds is None]
             waiting = [run for run in chunk.waiting if run.wait_seconds is not None]
             statuses = Counter(chunk.statuses) + Counter(result.status for result in ended)
-            chunk = Finished(chunk.results + ended, statuses, waiting)
+            chunk = chunk._replace(results=chunk.results + ended, statuses=statuses, waiting=waiting)
         self.on_finished(chunk)
 
     def _is_late(self, run: ItemRun, step: Step | None, began: float) -> bool:

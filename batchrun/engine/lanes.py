@@ -1,7 +1,8 @@
 """Lane threads: where functions run that do not wait.
 
 A plain function may block or hang, so none runs on the event loop. Handing items over one by one would cost more than
-most functions do, so lanes take them from a common queue and hand over what has ended in chunks of about 5 ms of work.
+most functions do, so lanes take them from a common queue and hand over what has ended in chunks of about 5 ms of work, or
+of 20 ms as rows of the result: where items take microseconds, whatever looks at one in another thread costs as much as they do.
 Lanes are added while work is queued and the processor is not busy, that is, while calls block. A call that runs past its
 deadline cannot be stopped: its lane is abandoned, and its item fails.
 """
@@ -12,18 +13,20 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from threading import Thread
 
 from batchrun.core.items import ItemResult, ItemStatus
+from batchrun.core.protocols import Rows
 from batchrun.engine.hints import ProcessHint
 from batchrun.engine.item_run import Finished, ItemRun
-from batchrun.engine.lane import Lane, LaneHooks, LaneQueue, LaneSlots, Queued, drained
+from batchrun.engine.lane import Lane, LaneHooks, LaneQueue, LaneSlots, Queued, QueuedItems, drained
 from batchrun.workflows.plan import Step
 
 _CHUNK_SECONDS = 0.005
-_LARGEST_CHUNK = 512
+_SHORT_SECONDS, _LONG_CHUNK_SECONDS = 0.0001, 0.02  # items that take less are handed over so many at a time that they become rows first
+_LARGEST_CHUNK = 1024
 _TICK_SECONDS = 0.01
 _STUCK_SECONDS = 0.02
 _HUNG_SECONDS = 0.2
@@ -78,11 +81,13 @@ class LanePool:
         if self._queue:
             self._start(max_lanes)
 
-    def submit(self, items: Sequence[Queued]) -> None:
-        """Queue items that have not begun; `hooks.finished` gets them when they are done."""
+    def submit(self, items: QueuedItems) -> None:
+        """Queue items that have not begun; `hooks.finished` gets them when they are done. Uses the list up."""
         if items:
-            self._queue.fresh.append(iter(items))
-            self._start(-(-len(items) // self._queue.chunk))
+            count = len(items)
+            items.reverse()
+            self._queue.fresh.append(items)
+            self._start(-(-count // self._queue.chunk))
 
     def _start(self, count: int) -> None:
         """Wake so many lanes, or as many as there are."""
@@ -157,23 +162,26 @@ class LanePool:
         self._collect(dict.fromkeys(drained(self._queue.done)))
 
     def _collect(self, lanes: Iterable[Lane], *, everything: bool = False) -> None:
-        results, statuses, waiting = list[ItemResult](), Counter[ItemStatus](), list[ItemRun]()
+        results, statuses, waiting, rows = list[ItemResult](), Counter[ItemStatus](), list[ItemRun](), list[Rows]()
         for lane in lanes:
             for chunk in lane.collect(everything=everything):
                 self._adapt(lane.item_seconds)
                 results += chunk.results
+                rows += chunk.rows
                 statuses.update(chunk.statuses)
                 for run in chunk.waiting:
                     if run.waiter is None:
                         waiting.append(run)
                     else:
                         _tell(run)
-        if results or waiting:
-            self._hooks.finished(Finished(results, statuses, waiting))
+        if results or waiting or rows:
+            self._hooks.finished(Finished(results, statuses, waiting, rows))
 
     def _adapt(self, item_seconds: float) -> None:
         self._item_seconds += 0.3 * (item_seconds - self._item_seconds)
-        self._queue.chunk = max(1, min(_LARGEST_CHUNK, int(_CHUNK_SECONDS / max(self._item_seconds, 1e-9))))
+        item_seconds = max(self._item_seconds, 1e-9)
+        seconds = _LONG_CHUNK_SECONDS if item_seconds < _SHORT_SECONDS else _CHUNK_SECONDS
+        self._queue.chunk = max(1, min(_LARGEST_CHUNK, int(seconds / item_seconds)))
 
     def _tick(self, due: float) -> None:
         self._late_seconds += 0.3 * (self._loop.time() - due - self._late_seconds)

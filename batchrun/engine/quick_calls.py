@@ -59,7 +59,7 @@ class QuickCaller:
         ((_, _, _, bind, call, _, most),) = self._calls.stretches[0]
         scope, recorded, began, inputs = Scope(data, []), None, self._clock(), data
         value = written = rest = None
-        with Reach() as reach:
+        with Reach(self._clock) as reach:
             try:
                 scope.inputs = inputs = bind(scope)
                 if self._full:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from batchrun.core.events import SentBack
-from batchrun.core.items import RestoredItem
+from batchrun.core.items import ItemResult, RestoredItem
 from batchrun.core.job import Run
-from batchrun.core.protocols import NodeJournal, OutputCache
+from batchrun.core.protocols import NodeJournal, OutputCache, Rows
 from batchrun.engine.lane import LaneSlots
 from batchrun.flow.budget import Spending
 
@@ -33,6 +33,7 @@ class EngineSettings(NamedTuple):
         on_stopping: called on the event loop when nothing is to be waited for any more, once or more often.
         on_sent_back: is told of each call that failed and will be made again; from any thread. Null: nobody wants to know.
         cores: that this process is to use; null: all that it may.
+        pack: makes rows of results in the lane that has made them, as the sink does; null for those that are handed over as they are.
     """
 
     execution_id: str
@@ -51,3 +52,4 @@ class EngineSettings(NamedTuple):
     on_stopping: Callable[[], None] = lambda: None
     on_sent_back: Callable[[SentBack], None] | None = None
     cores: int | None = None
+    pack: Callable[[Sequence[ItemResult]], Rows | None] = lambda _results: None

@@ -8,16 +8,17 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from math import floor
 from typing import Any
 
 from batchrun.core.errors import NodeError
 from batchrun.core.executions import Stop
-from batchrun.core.items import ItemResult, NodeRecord, NodeStatus, Usage
+from batchrun.core.items import ItemResult, ItemStatus, NodeRecord, NodeStatus, Usage
 from batchrun.core.job import DefaultOnFailure
 from batchrun.engine.attempt import Attempt, SharedError
 from batchrun.engine.counting import BudgetUsedUpError
 from batchrun.engine.failures import error_record, is_abort, message_of
-from batchrun.engine.item_run import ItemRun, result_of
+from batchrun.engine.item_run import ItemRun, new_tuple
 from batchrun.engine.keeping import not_waiting, with_outputs
 from batchrun.engine.part import PartEnded, PartSentBack
 from batchrun.engine.policy import CallPolicy
@@ -40,9 +41,10 @@ class Settling:
         self.policy = policy
         self._deadlines = policy.deadlines
         self._clock = policy.deadlines.clock
-        self._full = policy.recording == "full"
-        self._records = policy.recording != "none"
+        self._full, self._records = policy.recording == "full", policy.recording != "none"
         self._limits = policy.limits
+        self._output_of, self._check, self._read = policy.plan.output, policy.plan.output_check, policy.plan.output_nodes
+        self._most_bytes = policy.plan.max_output_bytes
         self.epoch = time.time() - self._clock()  # engine clock → seconds since 1970
 
     def is_skipped(self, run: ItemRun, step: Step) -> bool:
@@ -176,43 +178,39 @@ class Settling:
                 return
             self._skip(run, step)
 
-    def result(self, run: ItemRun) -> ItemResult:
-        """The result of an item that has ended."""
-        plan, output = self.policy.plan, None
-        status, error, skipped = run.status, run.error, run.skipped
-        if status is None and skipped and plan.output_nodes and skipped & plan.output_nodes == plan.output_nodes:
+    def result(self, run: ItemRun, ended: float | None = None) -> ItemResult:
+        """The result of an item that has ended, by the engine clock then; null: now."""
+        status, output, error = run.status, None, None
+        if status is not None:
+            error = run.error if status == "failed" else None  # another node may have failed before a rule stopped the execution
+            if status == "cancelled" and run.has_waited:
+                status = "waiting"  # it was stopped on its way to the node that waits
+        elif run.skipped and (read := self._read) and run.skipped & read == read:
             status = "skipped"
-        elif status is None:
+        else:
             try:
                 output, status = self._output(run), "completed"
             except BaseException as problem:  # values of users may run code of theirs when they are written down
                 if is_abort(problem):
                     raise
-                status, error, output = "failed", error_record(problem, None), None  # a value that was refused must not reach the result
-        elif status == "cancelled" and run.has_waited:
-            status = "waiting"  # it was stopped on its way to the node that waits
+                status, error = "failed", error_record(problem, None)  # a value that was refused must not reach the result
         if status not in ("completed", "skipped"):
-            self._leave_unfinished(run, is_waiting=status == "waiting")
-        if status == "failed" and not self._full:
-            run.records = with_outputs(run, plan.steps)
-        if status != "failed":
-            error = None  # another node may have failed before a rule stopped the execution
+            self._leave_unfinished(run, status)
         if run.started < 0:
             return ItemResult(run.source, status, None, None, 0, None, 0.0, ())
-        at, duration = int((run.started + self.epoch) * 1e6), (self._clock() - run.started) * 1e3
-        return result_of((run.source, status, output, error, run.attempts, at, duration, run.records))
+        at, duration = floor((run.started + self.epoch) * 1e6), ((self._clock() if ended is None else ended) - run.started) * 1e3
+        return new_tuple(ItemResult, (run.source, status, output, error, run.attempts, at, duration, run.records))
 
     def _output(self, run: ItemRun) -> Any:
-        plan = self.policy.plan
-        output = plan.output(run)
-        if plan.output_check is None:
+        output = self._output_of(run)
+        if self._check is None:
             last = run.records[-1] if self._full and run.records else None
             # The node that ended last has written it down, and nobody could have changed it since.
             is_written = last is not None and last[1] == "completed" and last[0] >= 0 and run.outputs[last[0]] is output
-            return bounded(last[6] if last is not None and is_written and last[6] is not None else encode(output), plan.max_output_bytes)
-        output = plan.output_check(output)
+            return bounded(last[6] if last is not None and is_written and last[6] is not None else encode(output), self._most_bytes)
+        output = self._check(output)
         if not self._full:  # else it was measured when its node gave it
-            bounded(encode(output), plan.max_output_bytes)
+            bounded(encode(output), self._most_bytes)
         return output
 
     def _skip(self, run: ItemRun, step: Step) -> None:
@@ -244,12 +242,14 @@ class Settling:
             attempts = run.attempt_of(step.position) - is_hit  # which was no call
             run.records.append((step.position, "completed", attempts, *self._times(*times), *written, None, run.call_key, usage, is_hit))
 
-    def _leave_unfinished(self, run: ItemRun, *, is_waiting: bool) -> None:
+    def _leave_unfinished(self, run: ItemRun, status: ItemStatus) -> None:
         """The item has ended before all that it was to do: keep what has ended."""
         for step in self.policy.plan.steps if run.call_parts else ():
-            self._take_parts(run, step, is_waiting=is_waiting)
+            self._take_parts(run, step, is_waiting=status == "waiting")
         if self.policy.keeper is not None:
             self.policy.keeper.keep([run])
+        if status == "failed" and not self._full:
+            run.records = with_outputs(run, self.policy.plan.steps)
 
     def _take_parts(self, run: ItemRun, step: Step, *, is_waiting: bool = False) -> None:
         """A call with parts is over for good: write down what these did."""
@@ -286,7 +286,7 @@ class Settling:
             keeper.keep_attempts(run, step)
 
     def _times(self, began: float, ended: float) -> tuple[int, float]:
-        return int((began + self.epoch) * 1e6), (ended - began) * 1e3
+        return floor((began + self.epoch) * 1e6), (ended - began) * 1e3
 
 
 def _decision(step: Step, error: BaseException, history: CallHistory, chance: Callable[[], float]) -> Decision:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from batchrun.core.errors import InvalidValue
 from batchrun.core.events import SentBack
 from batchrun.core.items import ItemResult, KeptNode, shown_id
-from batchrun.core.protocols import NodeJournal, OutputCache, ResultSink
+from batchrun.core.protocols import NodeJournal, OutputCache, ResultSink, Rows
 from batchrun.core.secrets import Mask
+from batchrun.results.columns import FEWEST_ROWS
 
 
 class MaskedResults:
@@ -32,6 +34,14 @@ class MaskedResults:
     def put(self, results: Sequence[ItemResult]) -> None:
         """See `ResultSink`."""
         self._sink.put(list(map(self._mask.result, results)))
+
+    def pack(self, results: Sequence[ItemResult]) -> Rows | None:
+        """See `ResultSink`."""
+        return self._sink.pack(list(map(self._mask.result, results))) if len(results) >= FEWEST_ROWS else None
+
+    def put_rows(self, rows: Any) -> None:
+        """See `ResultSink`."""
+        self._sink.put_rows(rows)
 
 
 class MaskedJournal:

@@ -232,11 +232,11 @@ class ExecutionRun:
             is_cancelled=self._steering.is_cancelled,
             on_stopping=partial(stop_waiting, self.prepared.resources),
             on_sent_back=masked_events(self._telling.on_sent_back, mask),
+            pack=sink.pack,
         )
+        rooms = Rooms(Feed(items.windows(kept.wanted(items.total_items))), sink)
         async with Engine(plan, settings, on_stop=lambda cause: dispatcher.stop(Stop(cause.reason, mask.text(cause.message)))) as engine:
-            dispatcher = self._dispatcher = Dispatcher(
-                engine, Rooms(Feed(items.windows(kept.wanted(items.total_items))), sink), loaded.run, kept.counts(), items.total_items
-            )
+            dispatcher = self._dispatcher = Dispatcher(engine, rooms, loaded.run, kept.counts(), items.total_items)
             followed = Followed(dispatcher, engine, writer, items.total_items, self.prepared.resources, mask)
             try:
                 with watch.armed():

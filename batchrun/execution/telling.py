@@ -205,3 +205,9 @@ class _ToldResults:
     def put(self, results: Sequence[ItemResult]) -> None:
         self._writer.put(results)
         self._broadcast.put(list(events_of(results, self._id, self._layout)))
+
+    def pack(self, _results: Sequence[ItemResult]) -> None:
+        """No rows: whoever listens is told of each result when it is put."""
+
+    def put_rows(self, rows: Any) -> None:
+        self._writer.put_rows(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +19,9 @@ class Reach:
     To enter and leave a scope, and to set a timer and cancel it, costs as much as all the rest of a call, and hardly any call
     is ever cancelled: so the scope is entered once, and again only after it was used, and the timer of a call that has ended
     stays for the next one. A context manager; whatever is entered in a call must be left in it.
+
+    Args:
+        clock: seconds, as fast as those of the event loop; null: its own.
 
     Attributes:
         is_used: whether the call was cancelled that is being made.
@@ -34,10 +38,11 @@ class Reach:
         True
     """
 
-    __slots__ = ("_ends_at", "_looks_at", "_loop", "_scope", "_timer", "is_used")
+    __slots__ = ("_clock", "_ends_at", "_looks_at", "_loop", "_scope", "_timer", "is_used")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._clock = clock or self._loop.time
         self._ends_at = self._looks_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self.is_used = False
@@ -55,7 +60,11 @@ class Reach:
 
     def arm(self, seconds: float) -> None:
         """Cancel the call that is being made in so many seconds, and then again and again until it ends."""
-        self._ends_at = ends_at = self._loop.time() + seconds
+        self.arm_until(self._clock() + seconds)
+
+    def arm_until(self, ends_at: float) -> None:
+        """The same at a time by the clock; infinite: never."""
+        self._ends_at = ends_at
         if self._looks_at > ends_at:
             self._set(ends_at)
 
@@ -88,7 +97,7 @@ class Reach:
         if self._timer is not None:
             self._timer.cancel()
         self._looks_at = at
-        self._timer = self._loop.call_at(at, self._look, at)
+        self._timer = self._loop.call_later(max(at - self._clock(), 0.0), self._look, at)
 
     def _look(self, at: float) -> None:
         self._timer, self._looks_at = None, math.inf

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain, groupby
-from operator import attrgetter, itemgetter
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchrun.core.errors import ErrorRecord
 from batchrun.core.items import ITEM_STATUSES, Item, ItemResult, ItemStatus, NodeRecord, Told, Usage
+from batchrun.results.rows import ResultRows, ascending
 from batchrun.results.schema import ERROR, NODE_EXECUTION, TIMESTAMP, USAGE, ResultLayout
-from batchrun.results.totals import Tally
+from batchrun.results.totals import COUNTED
 
 _STATUS_CODES = {status: code for code, status in enumerate(ITEM_STATUSES)}
 _STATUSES = pa.array(ITEM_STATUSES, pa.string())
@@ -22,8 +23,13 @@ _STATUSES = pa.array(ITEM_STATUSES, pa.string())
 _FAILED = pa.scalar(_STATUS_CODES["failed"], pa.int8())
 _MICROSECONDS = pa.scalar(1000.0)
 _NULL_TEXT = pa.scalar(None, pa.string())
+FEWEST_ROWS = 200
+"""Rows of fewer results cost more than is saved by making them at once."""
+_MOST_BYTES = 16 * 2**20  # the writer makes more of them in parts: no column of a batch may reach 2 GiB
 _NO_ERROR = ErrorRecord("", "", None, retryable=False, http_status=None, traceback=None)
-_window = attrgetter("window")
+_NODE_SCHEMA = pa.schema(list(NODE_EXECUTION))
+_window = itemgetter(Item._fields.index("window"))  # of tuples: faster than by name
+_row = itemgetter(Item._fields.index("row"))
 _position = itemgetter(0)
 
 
@@ -38,9 +44,10 @@ class _Constant:
         self._column = pa.repeat(self._value, 0)
 
     def __call__(self, count: int) -> pa.Array:
-        if len(self._column) < count:
-            self._column = pa.repeat(self._value, 2 * count)
-        return self._column.slice(0, count)
+        column = self._column  # several threads use it
+        if len(column) < count:
+            self._column = column = pa.repeat(self._value, 2 * count)
+        return column.slice(0, count)
 
 
 class _Mostly:
@@ -71,29 +78,46 @@ _hits = _Mostly(False, pa.bool_())
 
 
 class ResultColumns:
-    """Makes record batches of the result schema.
+    """Makes rows of the result; from any thread.
 
     Args:
         layout: what the table looks like.
-        tally: is told of every node execution.
     """
 
-    def __init__(self, layout: ResultLayout, tally: Tally) -> None:
+    def __init__(self, layout: ResultLayout) -> None:
+        self.layout = layout
         self.schema = layout.schema
-        self._layout = layout
-        self._tally = tally
         self._json_output = layout.output_type is None
         self._node_ids = pa.array([node_id for node_id, _ in layout.nodes], pa.string())
         self._node_types = pa.array([node_type for _, node_type in layout.nodes], pa.string())
-        self._known_positions: list[int] = []
-        self._known_names = (self._node_ids[:0], self._node_types[:0])
+        self._known = _Names([], self._node_ids[:0], self._node_types[:0])
 
-    def batch(self, results: Sequence[ItemResult]) -> pa.RecordBatch:
-        """One row per result, in the order given."""
+    def packed(self, results: Sequence[ItemResult]) -> ResultRows | None:
+        """The rows of results that come in any order; null for a few, and for those of which no rows can be made: `rows` tells why."""
+        if len(results) < FEWEST_ROWS:
+            return None
+        try:
+            rows = self.rows(*ascending(results))
+        except Exception:  # a thread that runs items must not end of it, and the writer's comes to the same and tells
+            return None
+        return rows if rows.size_bytes <= _MOST_BYTES and len(set(rows.ordinals)) == len(rows.ordinals) else None
+
+    def rows(self, results: Sequence[ItemResult], ordinals: Sequence[int]) -> ResultRows:
+        """The rows of results.
+
+        Args:
+            results: in ascending order.
+            ordinals: of their items.
+
+        Raises:
+            pa.ArrowException: a value does not fit its column.
+        """
         items, statuses, outputs, errors, attempts, started, durations, nodes = _transposed(results, len(ItemResult._fields))
         started_at = _timestamps(started)
         duration_ms = pa.array(durations, pa.float64())
+        counts = _counts(statuses)
         status = _status_codes(list(map(_STATUS_CODES.__getitem__, statuses)))
+        node_executions, hidden = self._node_executions(nodes, status)
         columns = {
             "status": pa.DictionaryArray.from_arrays(status, _STATUSES),
             "output": _json(outputs) if self._json_output else pa.array(outputs, self.schema.field("output").type),
@@ -103,9 +127,11 @@ class ResultColumns:
             "completed_at": _completed_at(started_at, duration_ms),
             "duration_ms": duration_ms,
             "reused_from": _null_text(len(results)),
-            "node_executions": self._node_executions(nodes, status),
+            "node_executions": node_executions,
         }
-        return self._assemble(_source(items), columns)
+        failures = [(item.id, error) for item, error in zip(items, errors, strict=True) if error is not None] if any(errors) else ()
+        batch = self._assemble(_source(items), columns)
+        return ResultRows(ordinals, batch, hidden, counts, failures, batch.get_total_buffer_size())
 
     def unfinished(self, source: pa.RecordBatch, status: ItemStatus) -> pa.RecordBatch:
         """One row per row of `source`, for items that never ran."""
@@ -123,26 +149,27 @@ class ResultColumns:
         arrays = [columns[name] if name in columns else source.column(name) for name in self.schema.names]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
-    def _node_executions(self, nodes: list[Sequence[NodeRecord]], status: pa.Array) -> pa.Array:
+    def _node_executions(self, nodes: list[Sequence[NodeRecord]], status: pa.Array) -> tuple[pa.Array, pa.RecordBatch | None]:
+        """The column, and the executions themselves where it does not have all of them."""
         counts = list(map(len, nodes))
         records = self._records(list(chain.from_iterable(nodes)), self._occurrences(nodes))
         offsets = pa.array(list(accumulate(counts, initial=0)), pa.int32())
-        if self._layout.node_executions == "full":
-            return pa.ListArray.from_arrays(offsets, records.to_struct_array())
+        if self.layout.node_executions == "full":
+            return pa.ListArray.from_arrays(offsets, records.to_struct_array()), None
         failed = pc.equal(status, _FAILED)
         shown = failed.take(pc.list_parent_indices(pa.ListArray.from_arrays(offsets, records.column("occurrence"))))
-        if self._layout.node_executions == "summary":
+        if self.layout.node_executions == "summary":
             for name in ("input", "output", "prompt"):
                 text = pc.if_else(shown, records.column(name), _NULL_TEXT)
                 records = records.set_column(records.schema.get_field_index(name), records.schema.field(name), text)
-            return pa.ListArray.from_arrays(offsets, records.to_struct_array())
+            return pa.ListArray.from_arrays(offsets, records.to_struct_array()), None
         kept = [count if flag else 0 for count, flag in zip(counts, failed.to_pylist(), strict=True)]
         offsets = pa.array(list(accumulate(kept, initial=0)), pa.int32())
-        return pa.ListArray.from_arrays(offsets, records.filter(shown).to_struct_array())
+        return pa.ListArray.from_arrays(offsets, records.filter(shown).to_struct_array()), records.select(COUNTED)
 
     def _occurrences(self, nodes: list[Sequence[NodeRecord]]) -> pa.Array:
         """How many executions of the same node each one follows in its item: only parts of calls run more than once."""
-        if not self._layout.parts:
+        if not self.layout.parts:
             return _zeros(sum(map(len, nodes)))
         occurrences: list[int] = []
         for each in nodes:
@@ -158,16 +185,15 @@ class ResultColumns:
 
     def _named(self, positions: list[int]) -> tuple[pa.Array, pa.Array]:
         """Ids and types of nodes by their positions: mostly the same ones in the same order as in the batch before."""
-        if not self._layout.parts:
-            count = len(positions)
-            if self._known_positions[:count] != positions:
+        if not self.layout.parts:
+            known, count = self._known, len(positions)
+            if known.positions[:count] != positions:
                 indices = pa.array(positions, pa.int32())
-                self._known_positions, self._known_names = positions, (self._node_ids.take(indices), self._node_types.take(indices))
-            ids, types = self._known_names
-            return ids.slice(0, count), types.slice(0, count)
-        known = [*self._layout.nodes, *reversed(self._layout.parts)]  # which counts from its end as negative positions do
-        indices = pa.array([position if position >= 0 else len(known) + position for position in positions], pa.int32())
-        return tuple(pa.array(names, pa.string()).take(indices) for names in zip(*known, strict=True))
+                self._known = known = _Names(positions, self._node_ids.take(indices), self._node_types.take(indices))
+            return known.ids.slice(0, count), known.types.slice(0, count)
+        nodes = [*self.layout.nodes, *reversed(self.layout.parts)]  # which counts from its end as negative positions do
+        indices = pa.array([position if position >= 0 else len(nodes) + position for position in positions], pa.int32())
+        return tuple(pa.array(names, pa.string()).take(indices) for names in zip(*nodes, strict=True))
 
     def _records(self, records: list[NodeRecord], occurrences: pa.Array) -> pa.RecordBatch:
         """The node executions of all items of a batch, one after another."""
@@ -191,9 +217,20 @@ class ResultColumns:
             "external_id": _said(usages, "external_id") if is_told else _null_text(len(records)),
             "usage": pa.array(list(map(_used, usages)), USAGE) if is_told else _null_usage(len(records)),
         }
-        batch = pa.RecordBatch.from_arrays(list(columns.values()), schema=pa.schema(list(NODE_EXECUTION)))
-        self._tally.add_node_executions(batch)
-        return batch
+        return pa.RecordBatch.from_arrays(list(columns.values()), schema=_NODE_SCHEMA)
+
+
+class _Names(NamedTuple):
+    """Ids and types of the nodes at these positions."""
+
+    positions: list[int]
+    ids: pa.Array
+    types: pa.Array
+
+
+def _counts(statuses: list[ItemStatus]) -> Mapping[ItemStatus, int]:
+    count = len(statuses)
+    return {"completed": count} if statuses.count("completed") == count else Counter(statuses)
 
 
 def _transposed(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:
@@ -249,7 +286,7 @@ def _source(items: list[Item]) -> pa.RecordBatch:
     """The copied source columns of items in ascending order: slices and takes of their windows, never Python values."""
     pieces = []
     for window, group in groupby(items, key=_window):
-        rows = [item.row for item in group]
+        rows = list(map(_row, group))
         first, count = rows[0], len(rows)
         together = rows == list(range(first, first + count))
         pieces.append(window.columns.slice(first, count) if together else window.columns.take(pa.array(rows, pa.int64())))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from operator import attrgetter
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -13,11 +12,11 @@ from batchrun.core.items import ItemResult
 from batchrun.results.columns import ResultColumns
 from batchrun.results.recovery import rows_frame
 from batchrun.results.reorder import _size_bytes
+from batchrun.results.rows import ResultRows, ascending
 from batchrun.results.schema import ResultLayout
 from batchrun.results.totals import Tally
 
 _MOST_BYTES = 8 * 2**20
-_ordinal = attrgetter("item.ordinal")
 
 
 class HandedRows(NamedTuple):
@@ -33,31 +32,42 @@ class HandedRows(NamedTuple):
     body: bytes
     tally: Tally
 
+    @property
+    def weight(self) -> int:
+        """How much they are of a backlog: the process that made them has counted them by their number."""
+        return len(self.ordinals)
+
     def batch(self) -> pa.RecordBatch:
         """The rows in Arrow form."""
         rows = pa.ipc.open_stream(pa.py_buffer(self.body)).read_next_batch()
         return rows.remove_column(rows.num_columns - 1)
 
 
-def handed_rows(results: Sequence[ItemResult], layout: ResultLayout) -> Iterator[HandedRows]:
+def handed(rows: ResultRows, layout: ResultLayout) -> HandedRows:
+    """Rows that are made already, ready to be handed over."""
+    tally = Tally(layout.nodes)
+    tally.add_items(rows)
+    tally.add_executions(rows)
+    ordinals, first, last = rows.ordinals, rows.ordinals[0], rows.ordinals[-1]
+    shown = range(first, last + 1) if last - first == len(ordinals) - 1 else array("q", ordinals)
+    return HandedRows(shown, rows_frame(rows.batch, ordinals).to_pybytes(), tally)
+
+
+def handed_rows(results: Sequence[ItemResult], columns: ResultColumns) -> Iterator[HandedRows]:
     """Make rows of results, in batches of a few megabytes at most.
 
     Args:
         results: in any order.
-        layout: what the table looks like.
+        columns: makes them.
 
     Raises:
         pa.ArrowException: a value does not fit its column.
     """
+    if not results:
+        return
     if len(results) > 1 and _size_bytes(results) > _MOST_BYTES:
         half = len(results) // 2
-        yield from handed_rows(results[:half], layout)
-        yield from handed_rows(results[half:], layout)
+        yield from handed_rows(results[:half], columns)
+        yield from handed_rows(results[half:], columns)
         return
-    rows, tally = sorted(results, key=_ordinal), Tally(layout.nodes)
-    ordinals = list(map(_ordinal, rows))
-    tally.add_results(rows)
-    batch = ResultColumns(layout, tally).batch(rows)
-    first, last = ordinals[0], ordinals[-1]
-    shown = range(first, last + 1) if last - first == len(ordinals) - 1 else array("q", ordinals)
-    yield HandedRows(shown, rows_frame(batch, ordinals).to_pybytes(), tally)
+    yield handed(columns.rows(*ascending(results)), columns.layout)

@@ -196,7 +196,7 @@ def _since_then(told: Mapping[str, Any], kept: Mapping[str, Any] | None) -> dict
 
 def row_of(layout: ResultLayout, result: ItemResult) -> dict[str, Any]:
     """The row of one item as plain values, in the form of the `ndjson` export, without a file."""
-    return _plain(ResultColumns(layout, Tally(layout.nodes)).batch([result]))
+    return _plain(ResultColumns(layout).rows([result], [result.item.ordinal]).batch)
 
 
 def _open_row(known: Mapping[str, Any], restored: RestoredItem | None) -> dict[str, Any]:

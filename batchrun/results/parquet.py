@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,31 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchrun.results.flat import flat_schema, flattened, is_of_output
+from batchrun.results.schema import ResultLayout
+
+_REPEATING = (
+    "status",
+    "error.type",
+    "error.node_id",
+    *(f"node_executions.list.element.{name}" for name in ("node_id", "node_type", "status", "error.type", "error.node_id")),
+)
+"""Columns with few different values. Most others differ in every row: a dictionary would make them larger and slower."""
 _GROUP_ROWS = 65_536
 _GROUP_BYTES = 64 * 2**20
+
+
+def result_file(path: Path, layout: ResultLayout) -> tuple[RowGroups, Callable[[pa.RecordBatch], None]]:
+    """The file of a result, and what takes its rows.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    schema = flat_schema(layout.schema) if layout.flatten else layout.schema
+    flat = [field.name for field in schema if not is_of_output(field) and not pa.types.is_nested(field.type)]
+    repeating = [*_REPEATING, *(name for name in layout.kept if name in flat)]
+    file = RowGroups(path, schema, use_dictionary=repeating, write_statistics=flat)
+    return file, (lambda batch: file.append(flattened(batch, schema))) if layout.flatten else file.append
 
 
 class RowGroups:

@@ -15,6 +15,7 @@ from batchrun.core.items import ItemResult
 from batchrun.results.spill import Spilled, SpillFile
 
 _BATCH_ROWS = 4096
+_SHOWN = 5
 _MERGE_BYTES = 16 * 2**20
 _LONG_ROWS = 500
 _ROW_BYTES = 500
@@ -110,6 +111,15 @@ class Reorder:
             self.missing.append(range(self.next_ordinal, first))
             self.next_ordinal = first
             self._drain()
+
+    def wrong(self, expected_items: int) -> str:
+        """What is missing or doubled, for people, once everything is emitted; empty when nothing is."""
+        missing = [*self.missing, *([range(self.next_ordinal, expected_items)] if self.next_ordinal < expected_items else ())]
+        gaps = ", ".join(map(_shown, missing[:_SHOWN])) + (", …" if len(missing) > _SHOWN else "")
+        doubled = ", ".join(map(str, sorted(self.doubled)[:_SHOWN])) + (", …" if len(self.doubled) > _SHOWN else "")
+        return (f"; missing items (by position in the run): {gaps}" if missing else "") + (
+            f"; items with more than one result: {doubled}" if self.doubled else ""
+        )
 
     def close(self) -> None:
         """Drop what waits and give memory and disk space back."""
@@ -249,3 +259,7 @@ def _text_bytes(value: Any) -> int:
     if isinstance(value, dict):
         return sum(map(_text_bytes, value.values()))
     return sum(map(_text_bytes, value)) if isinstance(value, list) else 8
+
+
+def _shown(gap: range) -> str:
+    return str(gap.start) if len(gap) == 1 else f"{gap.start}–{gap.stop - 1}"

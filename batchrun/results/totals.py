@@ -14,11 +14,14 @@ import pyarrow.compute as pc
 from batchrun.core.errors import ErrorRecord
 from batchrun.core.items import DONE_STATUSES, ITEM_STATUSES, ItemResult, ItemStatus, Usage
 from batchrun.results.durations import buckets_of, percentile
+from batchrun.results.rows import ResultRows
 
 _MAX_GROUPS = 100
 _NO_CALLS = (0, 0, 0.0, 0.0, 0)
 _NOTHING_USED = (0, 0, 0.0)
 _status = itemgetter(1)
+COUNTED = ["node_id", "node_type", "status", "attempts", "duration_ms", "cache_hit", "usage"]
+"""The columns of node executions that are looked at to count them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +150,16 @@ class Tally:
             if result.error is not None:
                 self._add_failure(result.item.id, result.error)
 
+    def add_items(self, rows: ResultRows) -> None:
+        """The same with items that are rows already."""
+        self._items.update(rows.statuses)
+        for item_id, error in rows.failures:
+            self._add_failure(item_id, error)
+
+    def add_executions(self, rows: ResultRows) -> None:
+        """Count the node executions of rows whose items are counted."""
+        self._add_nodes(_executions(rows.batch.column("node_executions")) if rows.executions is None else rows.executions)
+
     def add_rows(self, batch: pa.RecordBatch) -> None:
         """Count rows of the result: those of items that were done before."""
         statuses = batch.column("status").dictionary_decode()
@@ -157,8 +170,8 @@ class Tally:
         reused_from = batch.column("reused_from")
         self._reused += batch.num_rows - reused_from.null_count
         if reused_from.null_count:
-            nodes = (batch.filter(reused_from.is_null()) if reused_from.null_count < batch.num_rows else batch).column("node_executions")
-            self.add_node_executions(pa.RecordBatch.from_struct_array(pc.list_flatten(nodes)))
+            rows = batch.filter(reused_from.is_null()) if reused_from.null_count < batch.num_rows else batch
+            self._add_nodes(_executions(rows.column("node_executions")))
 
     def add_unfinished(self, status: ItemStatus, count: int) -> None:
         """Count items that never ran."""
@@ -187,9 +200,9 @@ class Tally:
         """All that was counted."""
         return _Counted(self._items, self._groups, self._calls, self._durations, self._used, self._parts)
 
-    def add_node_executions(self, batch: pa.RecordBatch) -> None:
+    def _add_nodes(self, batch: pa.RecordBatch) -> None:
         """Count node executions, given as columns."""
-        columns = pa.Table.from_batches([batch.select(["node_id", "node_type", "status", "attempts", "duration_ms", "cache_hit"])])
+        columns = pa.Table.from_batches([batch.select(COUNTED[:-1])])
         columns = columns.append_column("bucket", buckets_of(batch.column("duration_ms")))
         measures = [([], "count_all"), ("attempts", "sum"), ("duration_ms", "sum"), ("duration_ms", "max"), ("cache_hit", "sum")]
         groups = columns.group_by(["node_id", "node_type", "status", "bucket"], use_threads=False).aggregate(measures)
@@ -268,3 +281,7 @@ class Tally:
         if group is None:
             group = FailureGroup(error_type=key[0], node_id=key[1], count=0, source_item_id=str(item_id), message=error.message)
         self._groups[key] = replace(group, count=group.count + 1)
+
+
+def _executions(column: pa.Array) -> pa.RecordBatch:
+    return pa.RecordBatch.from_struct_array(pc.list_flatten(column))

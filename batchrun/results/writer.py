@@ -18,27 +18,17 @@ from batchrun.core.items import ItemResult, KeptNode
 from batchrun.results.columns import ResultColumns
 from batchrun.results.commits import Checkpoint, GroupCommit
 from batchrun.results.files import discard, explained, hidden, publish, unwritable
-from batchrun.results.flat import flat_schema, flattened, is_of_output
 from batchrun.results.handed import HandedRows
 from batchrun.results.journal import Journal
-from batchrun.results.parquet import RowGroups
+from batchrun.results.parquet import result_file
 from batchrun.results.reader import RESULT_FILE
 from batchrun.results.recovery import Recovered
 from batchrun.results.reorder import Reorder
+from batchrun.results.rows import Gathered, ResultRows
 from batchrun.results.schema import ResultLayout
 from batchrun.results.totals import ResultTotals, Tally
 
-_SHOWN = 5
-_REPEATING = (
-    "status",
-    "error.type",
-    "error.node_id",
-    *(f"node_executions.list.element.{name}" for name in ("node_id", "node_type", "status", "error.type", "error.node_id")),
-)
-"""Columns with few different values. Most others differ in every row: a dictionary would make them larger and slower."""
-
-
-_Message: TypeAlias = Sequence[ItemResult] | Sequence[KeptNode] | Checkpoint | HandedRows
+_Message: TypeAlias = Sequence[ItemResult] | Sequence[KeptNode] | Checkpoint | ResultRows | HandedRows
 
 
 class ResultWriter:
@@ -71,18 +61,14 @@ class ResultWriter:
     ) -> None:
         self._path = folder / RESULT_FILE
         self._tally = Tally(layout.nodes)
-        self._columns = ResultColumns(layout, self._tally)
+        self._columns = ResultColumns(layout)
+        self._gathered = Gathered()
         self._temporary = hidden(self._path)
-        schema = flat_schema(layout.schema) if layout.flatten else layout.schema
-        flat = [field.name for field in schema if not is_of_output(field) and not pa.types.is_nested(field.type)]
-        repeating = [*_REPEATING, *(name for name in layout.kept if name in flat)]
         try:
-            self._file = RowGroups(self._temporary, schema, use_dictionary=repeating, write_statistics=flat)
+            self._file, emit = result_file(self._temporary, layout)
         except OSError as error:
             discard(self._temporary)
             raise unwritable(self._path, error) from error
-        append = self._file.append
-        emit = append if not layout.flatten else lambda batch: append(flattened(batch, schema))
         self._reorder = Reorder(self._batch, emit, folder, buffer_bytes)
         self._commits = GroupCommit(journal, spent)
         self._is_durable = journal is not None
@@ -97,7 +83,10 @@ class ResultWriter:
 
     @property
     def backlog(self) -> int:
-        """Items handed over that the writer thread has not taken up yet. None once it is broken: the next `put` says so."""
+        """Items handed over that the writer thread has not taken up yet. None once it is broken: the next `put` says so.
+
+        Rows count by their size: what takes as much memory as a result counts like one.
+        """
         return 0 if self._failure is not None else self._handed_over - self._taken
 
     @property
@@ -116,17 +105,19 @@ class ResultWriter:
         Raises:
             ExecutionError: writing failed, or the writer was ended; no result is taken any more.
         """
-        self._refuse_if_broken()
-        if self._closed:
-            raise ExecutionError(f"{len(results)} results came after {self._path} was closed; they are not in it")
+        self._refuse_if_broken(len(results))
         if results:
             self._handed_over += len(results)
             self._queue.put(results)
 
-    def put_rows(self, rows: HandedRows) -> None:
-        """Hand over rows that another process has made; as `put`."""
-        self._refuse_if_broken()
-        self._handed_over += len(rows.ordinals)
+    def pack(self, results: Sequence[ItemResult]) -> ResultRows | None:
+        """Make rows of results for `put_rows`; see `ResultSink`."""
+        return self._columns.packed(results)
+
+    def put_rows(self, rows: ResultRows | HandedRows) -> None:
+        """Hand over rows that are made already, perhaps by another process; as `put`."""
+        self._refuse_if_broken(len(rows.ordinals))
+        self._handed_over += rows.weight
         self._queue.put(rows)
 
     def keep(self, nodes: Sequence[KeptNode]) -> None:
@@ -163,7 +154,7 @@ class ResultWriter:
         """
         self._stop()
         with explained(self._path):
-            self._reorder.settle()
+            self._settle()
             self._reorder.add_rows(self._columns.unfinished(columns, status), ordinals)
         self._tally.add_unfinished(status, columns.num_rows)
 
@@ -180,6 +171,7 @@ class ResultWriter:
         try:
             self._stop()
             with explained(self._path):
+                self._settle()
                 self._reorder.finish()
                 totals = self._tally.snapshot()
                 self._reconcile(totals, expected_items)
@@ -232,10 +224,17 @@ class ResultWriter:
         if isinstance(message, Checkpoint):
             self._commits.checkpoint(message)
         elif isinstance(message, HandedRows):
-            self._taken += len(message.ordinals)
+            self._taken += message.weight
             self._tally.merge(message.tally)
             self._commits.frame(message.body)
             self._reorder.add_rows(message.batch(), message.ordinals)
+            self._commits.expect()
+        elif isinstance(message, ResultRows):
+            self._taken += message.weight
+            self._tally.add_items(message)
+            self._gathered.add(message)
+            if self._gathered.is_full:
+                self._settle()  # results among them, too: without a journal nothing else does, and the rows after them would wait
             self._commits.expect()
         elif isinstance(message[0], KeptNode):
             self._commits.nodes(message)  # type: ignore[arg-type] # a list of one kind
@@ -248,13 +247,24 @@ class ResultWriter:
 
     def _batch(self, results: Sequence[ItemResult]) -> pa.RecordBatch:
         """Make a batch of sorted results; it is in the journal before anything else is done with it."""
-        batch = self._columns.batch(results)
-        self._commits.rows(batch, [result[0][0] for result in results])
-        return batch
+        rows = self._columns.rows(results, [result[0][0] for result in results])
+        self._tally.add_executions(rows)
+        self._commits.rows(rows.batch, rows.ordinals)
+        return rows.batch
+
+    def _add_gathered(self) -> None:
+        for rows in self._gathered.take():
+            self._tally.add_executions(rows)
+            self._commits.rows(rows.batch, rows.ordinals)
+            self._reorder.add_rows(rows.batch, rows.ordinals)
+
+    def _settle(self) -> None:
+        self._add_gathered()
+        self._reorder.settle()
 
     def _commit(self) -> None:
         if self._is_durable:
-            self._reorder.settle()
+            self._settle()
             self._commits.commit()
 
     def _stop(self) -> None:
@@ -265,32 +275,25 @@ class ResultWriter:
         self._closed = True
         self._refuse_if_broken()
 
-    def _refuse_if_broken(self) -> None:
+    def _refuse_if_broken(self, count: int | None = None) -> None:
+        """Raise what broke the writer; for results that come, also that it was ended."""
         if isinstance(self._failure, ExecutionError):
             raise self._failure
         if self._failure is not None:
             raise unwritable(self._path, self._failure) from self._failure
+        if self._closed and count is not None:
+            raise ExecutionError(f"{count} results came after {self._path} was closed; they are not in it")
 
     def _reconcile(self, totals: ResultTotals, expected_items: int) -> None:
         reorder = self._reorder
-        if reorder.next_ordinal < expected_items:
-            reorder.missing.append(range(reorder.next_ordinal, expected_items))
-        counts = {totals.total_items, self._file.rows, reorder.next_ordinal}
-        if counts == {expected_items} and not reorder.missing and not reorder.doubled:
-            return
-        missing = ", ".join(_shown(gap) for gap in reorder.missing[:_SHOWN]) + (", …" if len(reorder.missing) > _SHOWN else "")
-        doubled = ", ".join(map(str, sorted(reorder.doubled)[:_SHOWN])) + (", …" if len(reorder.doubled) > _SHOWN else "")
-        raise ExecutionError(
-            f"the result does not add up, so {self._path} was not written: {expected_items} items were loaded, {self._file.rows} have a row"
-            f"{f'; missing items (by position in the run): {missing}' if missing else ''}"
-            f"{f'; items with more than one result: {doubled}' if doubled else ''}. This is a bug in batchrun: please report it"
-        )
+        wrong = reorder.wrong(expected_items)
+        if wrong or {totals.total_items, self._file.rows, reorder.next_ordinal} != {expected_items}:
+            raise ExecutionError(
+                f"the result does not add up, so {self._path} was not written: {expected_items} items were loaded, "
+                f"{self._file.rows} have a row{wrong}. This is a bug in batchrun: please report it"
+            )
 
     def _discard(self) -> None:
         self._reorder.close()
         self._file.abandon()
         discard(self._temporary)
-
-
-def _shown(gap: range) -> str:
-    return str(gap.start) if len(gap) == 1 else f"{gap.start}–{gap.stop - 1}"

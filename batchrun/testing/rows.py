@@ -15,7 +15,7 @@ from batchrun.core.events import SentBack
 from batchrun.core.executions import Stop
 from batchrun.core.items import Item, ItemResult, KeptNode, RestoredItem
 from batchrun.core.job import NodeOptions, Resource, Run, Workflow
-from batchrun.core.protocols import NodeJournal, OutputCache
+from batchrun.core.protocols import NodeJournal, OutputCache, Rows
 from batchrun.dispatch.dispatcher import Dispatcher
 from batchrun.dispatch.neighbours import Rooms
 from batchrun.engine.engine import Engine, EngineSettings
@@ -89,7 +89,7 @@ class RowRun:
         def stop(cause: Stop) -> None:
             dispatcher.stop(cause)
 
-        async with Engine(plan, self._settings(), on_stop=stop, clock=loop.time) as engine:
+        async with Engine(plan, self._settings(sink), on_stop=stop, clock=loop.time) as engine:
             if self.on_open is not None:
                 self.on_open(engine)
             if isinstance(loop, VirtualLoop):
@@ -102,7 +102,7 @@ class RowRun:
             await (dispatcher.run_chunks() if plan.is_in_chunks else dispatcher.run_items())
         return sorted(sink.taken, key=lambda result: result.item.ordinal)
 
-    def _settings(self) -> EngineSettings:
+    def _settings(self, sink: ListSink) -> EngineSettings:
         return EngineSettings(
             "test",
             self.run,
@@ -116,6 +116,7 @@ class RowRun:
             part_names=self.part_names,
             on_stopping=partial(stop_waiting, self.resources),
             on_sent_back=self.on_sent_back,
+            pack=sink.pack,
         )
 
     def results_virtually(self, rows: Sequence[Mapping[str, Any]]) -> list[ItemResult]:
@@ -134,6 +135,13 @@ class ListSink:
     def __init__(self, breaks_after: int | None = None) -> None:
         self.taken: list[ItemResult] = []
         self.breaks_after = breaks_after
+
+    def pack(self, _results: Sequence[ItemResult]) -> Rows | None:
+        """No rows: tests look at the results."""
+        return None
+
+    def put_rows(self, _rows: Any) -> None:
+        """There are none."""
 
     @property
     def backlog(self) -> int:

@@ -20,7 +20,7 @@ from benchmarks.jobs import chain, executed, make_dataset, three_nodes
 
 FEW, MANY = 1_000, 4_000
 
-MAX_CALLS = 49
+MAX_CALLS = 46
 MAX_BLOCKS = 26.5
 MAX_RESULT_BYTES = 390.0
 MAX_JOURNAL_BYTES = 165.0

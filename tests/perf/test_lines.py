@@ -15,7 +15,6 @@ import pyarrow as pa
 import pytest
 
 from batchrun.results.columns import ResultColumns
-from batchrun.results.totals import Tally
 from benchmarks import loops
 from benchmarks.cases import asynchronous, batching, dispatch, http, reading, waiting, workflows, writing
 from benchmarks.jobs import dataset_of, executed, make_dataset, three_nodes
@@ -24,7 +23,7 @@ from tests.perf.test_costs import PACKAGE, advice
 CHUNK_ITEMS = 256
 MAX_ARRAYS_PER_CHUNK = 108
 MAX_BYTES_PER_CHUNK = 228_000
-MAX_LINES_PER_CHUNK = 404
+MAX_LINES_PER_CHUNK = 166
 ROOMS_OF_ITEMS = ("core/", "engine/", "flow/", "net/", "nodes/", "workflows/")
 CHUNKS = ("engine/batches.py", "engine/engine.py", "engine/keeping.py", "engine/lane", "engine/part_engines.py")
 MOST_ABOVE, MOST_BELOW = 1.02, 0.85
@@ -77,15 +76,15 @@ def sliced(dataset: str, items: int, folder: str) -> Any:
 
 
 ROOMS: dict[str, tuple[Callable[..., Any], int]] = {
-    "sync": (dispatch.job, 125),
-    "async": (asynchronous.job, 157),
-    "without records": (partial(dispatch.job, node_executions="none"), 97),
-    "in batches": (partial(batching.job, is_batched=True), 121),
-    "that waits": (partial(waiting.job, parallelism=50, kind="async"), 122),
-    "that waits in a thread": (partial(waiting.job, parallelism=50, kind="threads"), 66),
-    "of a Python workflow": (partial(workflows.job, kind="plain", form="in Python"), 390),
+    "sync": (dispatch.job, 118),
+    "async": (asynchronous.job, 143),
+    "without records": (partial(dispatch.job, node_executions="none"), 95),
+    "in batches": (partial(batching.job, is_batched=True), 116),
+    "that waits": (partial(waiting.job, parallelism=50, kind="async"), 76),
+    "that waits in a thread": (partial(waiting.job, parallelism=50, kind="threads"), 63),
+    "of a Python workflow": (partial(workflows.job, kind="plain", form="in Python"), 364),
     "of an async Python workflow": (partial(workflows.job, kind="async", form="in Python"), 522),
-    "of a sub-workflow": (partial(workflows.job, kind="plain", form="sub-workflow"), 294),
+    "of a sub-workflow": (partial(workflows.job, kind="plain", form="sub-workflow"), 290),
     "of a slice, beside the workers": (sliced, 0),
 }
 
@@ -111,7 +110,7 @@ def test_an_item_runs_through_no_more_lines_than_it_did(room: str, tmp_path: Pat
 def test_a_request_runs_through_no_more_lines_than_it_did(tmp_path: Path) -> None:
     """With a service that answers at once, what is done around a request is most of its time."""
     with http.files(tmp_path, 500) as given:
-        judge(of_one_item(lines_per_item(http.job, tmp_path, 200, 500, given)), 315)
+        judge(of_one_item(lines_per_item(http.job, tmp_path, 200, 500, given)), 311)
 
 
 @pytest.mark.parametrize("into", ["items", "batches"])
@@ -126,17 +125,18 @@ def test_a_chunk_of_items_is_passed_over_no_more_often_than_it_was(tmp_path: Pat
     """Another pass over a column is one line and one array for all items of a chunk, and nothing for each of them."""
     (batch,) = loops.batches(make_dataset(tmp_path / "items.parquet", CHUNK_ITEMS))
     (chunk,) = writing.chunks(batch, 0)
-    columns, pool = ResultColumns(writing.LAYOUT, Tally(writing.LAYOUT.nodes)), pa.default_memory_pool()
-    columns.batch(chunk)  # constants are made once
+    columns, pool = ResultColumns(writing.LAYOUT), pa.default_memory_pool()
+    columns.packed(chunk)  # constants are made once
     arrays, size = pool.num_allocations(), pool.total_bytes_allocated()
-    made = columns.batch(chunk)
+    made = columns.packed(chunk)
     arrays, size = pool.num_allocations() - arrays, pool.total_bytes_allocated() - size
-    assert made.num_rows == CHUNK_ITEMS
+    assert made is not None
+    assert len(made.ordinals) == CHUNK_ITEMS
     assert arrays <= MAX_ARRAYS_PER_CHUNK, advice(f"Arrow buffers, with {CHUNK_ITEMS - 1} others together,", arrays, MAX_ARRAYS_PER_CHUNK)
     assert size <= MAX_BYTES_PER_CHUNK, advice(
         f"bytes of Arrow buffers, with {CHUNK_ITEMS - 1} others together,", size, MAX_BYTES_PER_CHUNK
     )
-    lines = lines_of(lambda: columns.batch(chunk))
+    lines = lines_of(lambda: columns.packed(chunk))
     found = sum(count for line, count in lines.items() if line.startswith("results/columns.py"))
     details = "\nLines per chunk:\n" + "\n".join(f"{count:4} {line}" for line, count in sorted(lines.items()))
     assert found <= MAX_LINES_PER_CHUNK, advice(f"lines, with {CHUNK_ITEMS - 1} others together,", found, MAX_LINES_PER_CHUNK, details)

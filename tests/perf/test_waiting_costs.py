@@ -19,8 +19,8 @@ from benchmarks.functions import clean_later, label_later, score_later, wait, we
 from benchmarks.jobs import chain, executed, job_of, make_dataset
 from tests.perf.test_costs import FEW, HAND_OVER, MANY, PACKAGE, advice
 
-MAX_CHAINED_CALLS = 38
-MAX_WAITING_CALLS = 37
+MAX_CHAINED_CALLS = 35
+MAX_WAITING_CALLS = 26
 MAX_FLOW_CALLS = 172
 MAX_BATCHED_CALLS = 32
 

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import count
+from itertools import chain, count
 from queue import Empty, SimpleQueue
 from threading import Thread
 
@@ -18,7 +18,9 @@ from batchrun.core.items import Item, ItemResult, KeptNode, Usage
 from batchrun.execution.slices.messages import Broken, Checkpointed, Kept, Link, Report, Rows, Written
 from batchrun.flow.budget import Spending, Spent
 from batchrun.results import ResultLayout
-from batchrun.results.handed import handed_rows
+from batchrun.results.columns import ResultColumns
+from batchrun.results.handed import handed, handed_rows
+from batchrun.results.rows import Gathered, ResultRows
 
 _MOST_ROWS = 4_096
 _MOST_SECONDS = 0.1  # that the first of them waits for others
@@ -118,7 +120,8 @@ class RowsSink:
         self._spending = spending
         self._spent = Spent()
         self._events = events
-        self._queue: SimpleQueue[Sequence[ItemResult] | Report | None] = SimpleQueue()
+        self._columns = ResultColumns(layout)
+        self._queue: SimpleQueue[Sequence[ItemResult] | ResultRows | Report | None] = SimpleQueue()
         self._handed_over = self._taken = 0
         self._numbers = count()
         self._checkpoints: dict[int, asyncio.Future[None]] = {}
@@ -135,6 +138,15 @@ class RowsSink:
         if results:
             self._handed_over += len(results)
             self._queue.put(results)
+
+    def pack(self, results: Sequence[ItemResult]) -> ResultRows | None:
+        """See `ResultSink`. Events are made of the results themselves."""
+        return self._columns.packed(results) if self._events is None else None
+
+    def put_rows(self, rows: ResultRows) -> None:
+        """See `ResultSink`."""
+        self._handed_over += rows.weight
+        self._queue.put(rows)
 
     def tell(self, report: Report) -> None:
         """Tell the parent something; from any thread. Never blocks."""
@@ -181,26 +193,31 @@ class RowsSink:
 
     def _take_all(self) -> None:
         fresh: list[ItemResult] = []
+        gathered = Gathered()
         due = 0.0
         is_open = True
         while is_open:
-            message: Sequence[ItemResult] | Report | None = []
+            message: Sequence[ItemResult] | ResultRows | Report | None = []
             with suppress(Empty):
-                message = self._queue.get(timeout=max(due - time.monotonic(), 0.0) if fresh else None)
+                message = self._queue.get(timeout=max(due - time.monotonic(), 0.0) if fresh or gathered else None)
+            if not (fresh or gathered):
+                due = time.monotonic() + _MOST_SECONDS
             if isinstance(message, list):
-                due = due if fresh else time.monotonic() + _MOST_SECONDS
                 fresh += message
                 self._taken += len(message)
+            elif isinstance(message, ResultRows):
+                gathered.add(message)
+                self._taken += message.weight
             elif message is not None:
                 self._link.send(message)  # type: ignore[arg-type] # results are in lists
             is_open = message is not None
-            if fresh and (len(fresh) >= _MOST_ROWS or time.monotonic() >= due or not is_open):
-                self._send(fresh)
+            if (fresh or gathered) and (len(fresh) >= _MOST_ROWS or gathered.is_full or time.monotonic() >= due or not is_open):
+                self._send(fresh, gathered.take())
                 fresh = []
 
-    def _send(self, results: list[ItemResult]) -> None:
+    def _send(self, results: list[ItemResult], made: list[ResultRows]) -> None:
         events = self._events(results) if self._events is not None else ()
-        for rows in handed_rows(results, self._layout):
+        for rows in chain(handed_rows(results, self._columns), (handed(each, self._layout) for each in made)):
             before, now = self._spent, self._spending.spent
             self._spent = now
             tokens = now.input_tokens - before.input_tokens, now.output_tokens - before.output_tokens

@@ -146,6 +146,7 @@ class _Worker:
         """
         start, mask = self._start, self._mask
         run, recording = start.loaded.run, start.loaded.job.output.node_executions
+        sink = MaskedResults(self._sink, mask) if mask else self._sink
         with rare_collections(), self._cache() as cache:
             settings = EngineSettings(
                 start.execution_id,
@@ -162,11 +163,11 @@ class _Worker:
                 is_cancelled=lambda: self._is_cancelled,
                 on_sent_back=masked_events(lambda event: self._sink.tell(MadeAgain(event)), mask) if start.tells_sent_back else None,
                 cores=1,  # others use the rest
+                pack=sink.pack,
             )
             async with _MarkedEngine(self.plan, settings, on_stop=lambda cause: self._stop_by_call(dispatcher, cause)) as engine:
                 engine.slots, engine.marks = [], self._marks
                 feed = SliceFeed(lambda: self._sink.tell(Wanted()))
-                sink = MaskedResults(self._sink, mask) if mask else self._sink
                 dispatcher: Dispatcher[ItemRun] = Dispatcher(engine, Rooms(feed, sink), run)
                 await self._work(engine, dispatcher, feed)
 

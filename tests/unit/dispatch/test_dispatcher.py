@@ -21,6 +21,7 @@ from batchrun.dispatch.dispatcher import Dispatcher
 from batchrun.dispatch.feed import Feed
 from batchrun.dispatch.slots import Slots
 from batchrun.nodes.python import PythonNode
+from batchrun.testing.clock import VirtualLoop
 from batchrun.testing.rows import ListSink, RowRun
 
 NO_RETRY = Retry(max_attempts=1)
@@ -76,6 +77,25 @@ def test_parallelism_is_reached_and_never_exceeded_and_every_item_ends_once(
     assert [result.item.ordinal for result in results] == list(range(30))
     assert {result.status for result in results} == {"completed"}
     assert gauge.most == min(parallelism, 30)
+
+
+def test_an_item_that_has_ended_is_handed_over_soon_whatever_others_wait_for() -> None:
+    """Results are held back so that the writer is woken up seldom, but a crash must cost no more than the last fraction of a second."""
+    sink, seen = ListSink(), list[list[int]]()
+
+    async def call(n: int) -> int:
+        if n < 6:
+            await anyio.sleep(n)
+        else:  # ends last, and looks on
+            for _ in range(5):
+                await anyio.sleep(1.03)
+                seen.append([result.item.ordinal for result in sink.taken])
+        return n
+
+    run = RowRun(nodes=[node(call)], run=Run(parallelism=7))
+    results = anyio.run(run.results, rows(7), sink, backend_options={"loop_factory": VirtualLoop})
+    assert seen == [list(range(n + 2)) for n in range(5)]
+    assert len(results) == 7
 
 
 def test_a_backoff_gives_its_slot_to_other_items() -> None:
@@ -254,7 +274,7 @@ async def test_slots_go_to_whoever_waits_longest_and_survive_cancellation() -> N
     await slots.acquire()
     first, second = asyncio.create_task(slots.acquire()), asyncio.create_task(slots.acquire())
     await asyncio.sleep(0)
-    assert slots.wanted
+    assert slots.waiters
     slots.release()
     first.cancel()  # it was given the slot, and has not yet run
     await asyncio.wait([first, second])

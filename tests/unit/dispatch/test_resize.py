@@ -273,7 +273,7 @@ async def test_fewer_slots_are_lent_again_only_when_the_surplus_is_back() -> Non
     assert not second.done()
     slots.resize(2)
     await second
-    assert (slots.free, slots.wanted) == (0, False)
+    assert (slots.free, [*slots.waiters]) == (0, [])
 
 
 async def test_a_slot_given_back_just_after_a_waiter_was_cancelled_goes_to_the_next() -> None:
@@ -287,4 +287,4 @@ async def test_a_slot_given_back_just_after_a_waiter_was_cancelled_goes_to_the_n
     await asyncio.wait([first, second])
     assert first.cancelled()
     assert not second.cancelled()
-    assert (slots.free, slots.wanted) == (0, False)
+    assert (slots.free, [*slots.waiters]) == (0, [])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from typing import Any
 
 import anyio
@@ -12,6 +13,7 @@ from batchrun.core.policies import Retry
 from batchrun.nodes.template import TemplateNode
 from batchrun.testing.clock import run_virtually
 from batchrun.testing.rows import RowRun
+from batchrun.workflows.encoding import encode
 from tests.unit.engine.small_nodes import ONCE, node, outputs
 
 
@@ -32,6 +34,42 @@ async def test_records_keep_what_a_function_was_given_even_if_it_changes_its_arg
     """An input is written down before the call, so that the account of it is true."""
     results = await RowRun(nodes=[node("pop", lambda tags: tags.pop(), inputs={"tags": "{{ item.tags }}"})]).results([{"tags": ["a", "b"]}])
     assert results[0].nodes[0][5:7] == (b'{"tags":["a","b"]}', b'"b"')
+
+
+@pytest.mark.parametrize("value", [{1: "a"}, 2**70, "\ud800", Decimal("1.50"), {3}, b"bytes", float("nan"), [time.gmtime(0)]])
+async def test_odd_values_are_written_down_as_everywhere(value: Any) -> None:
+    """The fast path writes JSON by itself: what that cannot do at once must not come out differently, or fail."""
+    (result,) = await RowRun(nodes=[node("same", lambda v: v, inputs={"v": "{{ item.v }}"})]).results([{"v": value}])
+    assert (result.status, result.nodes[0][5:7]) == ("completed", (encode({"v": value}), encode(value)))
+
+
+async def test_a_value_that_cannot_be_written_down_fails_its_item() -> None:
+    """It says which type is at fault, whether it was given or returned."""
+    nodes = [node("make", object), node("use", lambda v: 1, inputs={"v": "{{ item.v }}"})]
+    for each, row in zip(nodes, [{}, {"v": object()}], strict=True):
+        (result,) = await RowRun(nodes=[each], run=ONCE).results([row])
+        assert result.error is not None
+        assert (result.error.type, result.error.node_id) == ("InvalidValue", each.id)
+        assert result.error.message.startswith("a value of type object cannot be written as JSON;")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_nodes_and_items_follow_one_another_without_gaps(is_async: bool) -> None:
+    """An item lasts from the begin of its first node to the end of its last one, and each begins when the one before has ended."""
+
+    async def later(n: int) -> int:
+        return n
+
+    call: Any = later if is_async else (lambda n: n)
+    nodes = [node(id, call, inputs={"n": "{{ item.n }}"}, needs=needs) for id, needs in (("a", ()), ("b", ("a",)), ("c", ("b",)))]
+    (result,) = await RowRun(nodes=nodes).results([{"n": 1}])
+    begins, durations = [record[3] or 0 for record in result.nodes], [record[4] * 1e3 for record in result.nodes]
+    assert result.started_at is not None
+    gaps = [begins[place + 1] - begins[place] - durations[place] for place in (0, 1)]
+    assert all(abs(gap) <= 1.5 for gap in gaps)  # they are in whole microseconds
+    if not is_async:  # on the event loop, an item waits for its turn
+        assert abs(begins[0] - result.started_at) <= 1.5
+        assert abs(begins[2] + durations[2] - result.started_at - result.duration_ms * 1e3) <= 1.5
 
 
 def test_nodes_that_wait_run_together_when_nothing_is_between_them() -> None:

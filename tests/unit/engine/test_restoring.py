@@ -14,7 +14,7 @@ import pytest
 
 from batchrun import Context
 from batchrun.core.items import ItemResult, KeptNode, NodeRecord, NodeStatus, RestoredItem, Usage
-from batchrun.core.job import Run, Workflow
+from batchrun.core.job import Batch, Run, Workflow
 from batchrun.core.policies import Backoff, Retry
 from batchrun.testing.rows import ListJournal, RowRun
 from tests.unit.engine.small_nodes import ONCE, SOON, node, outputs
@@ -32,6 +32,14 @@ def kept(id: str, output: Any = None, status: NodeStatus = "completed", **fields
 
 def restored(*nodes: KeptNode, attempts: int = 1, generation: int = 0, **earlier: int) -> dict[int, RestoredItem]:
     return {0: RestoredItem(attempts, generation, nodes, earlier)}
+
+
+@pytest.mark.parametrize("batch", [None, Batch(max_items=4)])
+async def test_an_item_whose_nodes_have_all_ended_still_has_an_output(batch: Batch | None) -> None:
+    """An output that could not be made is corrected, and what the nodes gave before is all that it takes, called together or not."""
+    double = node("double", lambda n: [2 * each for each in n] if batch else 2 * n, inputs=N, batch=batch)
+    (result,) = await RowRun(nodes=[double], restored=restored(kept("double", 6))).results([{"n": 1}])
+    assert (result.status, outputs([result]), len(result.nodes)) == ("completed", [6], 1)
 
 
 @dataclass

@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from batchrun.core.errors import ErrorRecord, InvalidValue
 from batchrun.core.events import Retrying, SentBack
-from batchrun.core.items import KeptNode, NodeRecord
+from batchrun.core.items import Item, ItemResult, KeptNode, NodeRecord
 from batchrun.core.secrets import Mask
-from batchrun.execution.masking import MaskedCache, MaskedJournal, masked_events
+from batchrun.execution.masking import MaskedCache, MaskedJournal, MaskedResults, masked_events
+from batchrun.results import ResultLayout, ResultWriter
 from batchrun.store import Cache
 
 MASK = Mask(["s3cr3t"])
+
+
+class Columns(NamedTuple):
+    """A window of source rows."""
+
+    columns: pa.RecordBatch
 
 
 class Taken:
@@ -51,6 +61,23 @@ def test_an_output_with_a_secret_is_not_kept_and_said_once() -> None:
     assert journal.kept[0].record == MASK.node(record())
     assert b"s3cr3t" not in repr(journal.kept).encode()
     assert [note.split(":")[0] for note in notes] == ["node a", "node b.c"]
+
+
+def test_no_secret_is_in_rows_that_lanes_make(tmp_path: Path) -> None:
+    """Rows are made before they are handed over: what would mask them afterwards would find nothing to mask."""
+    schema = pa.schema([("source_item_id", pa.int64()), ("item_index", pa.int64())])
+    window = Columns(pa.record_batch([pa.array(range(300)), pa.array(range(300))], schema=schema))
+    writer = ResultWriter(tmp_path, ResultLayout(window_schema=schema, nodes=(("a", "python"),)))
+    sink = MaskedResults(writer, MASK)
+    items = [Item(n, n, n, {}, window, n) for n in range(300)]
+    made = sink.pack([ItemResult(item, "completed", b'"is s3cr3t"', None, 1, 0, 1.0, [record()]) for item in items])
+    assert made is not None
+    sink.put_rows(made)
+    writer.finish({}, 300)
+    row = pq.read_table(tmp_path / "results.parquet").to_pylist()[-1]
+    assert row["output"] == '"is ***"'
+    assert "s3cr3t" not in repr(row)
+    assert row["node_executions"][0]["input"] == '{"key":"***"}'
 
 
 def test_what_waits_for_a_person_is_kept_masked() -> None:

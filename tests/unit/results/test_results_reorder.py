@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from batchrun.core.items import ItemResult
 from batchrun.results import ResultLayout
 from batchrun.results.columns import ResultColumns
 from batchrun.results.reorder import Reorder
-from batchrun.results.totals import Tally
 
 
 class Rows:
@@ -25,6 +24,12 @@ class Rows:
 
     def append(self, batch: pa.RecordBatch) -> None:
         self.indices += batch.column("item_index").to_pylist()
+
+
+def _built(layout: ResultLayout) -> Callable[[Sequence[ItemResult]], pa.RecordBatch]:
+    """Makes batches as the writer does."""
+    columns = ResultColumns(layout)
+    return lambda results: columns.rows(results, [result.item.ordinal for result in results]).batch
 
 
 def _scatter(result: ItemResult) -> float:
@@ -40,7 +45,7 @@ def test_memory_stays_flat_behind_a_hung_item(
     results = make_results(20_000, window_rows=500)
     rest = sorted(results[1:], key=lambda result: result.item.ordinal + 3000 * (_scatter(result) < late_ratio))
     rows = Rows()
-    reorder = Reorder(ResultColumns(layout, Tally(layout.nodes)).batch, rows.append, tmp_path, buffer_bytes=2**20)
+    reorder = Reorder(_built(layout), rows.append, tmp_path, buffer_bytes=2**20)
     before = pa.total_allocated_bytes()
     largest = 0
     for start in range(0, len(rest), 256):
@@ -63,7 +68,7 @@ def test_small_disorder_leaves_at_once(tmp_path: Path, layout: ResultLayout, mak
     results = make_results(20_000, window_rows=500)
     jittered = sorted(results, key=lambda result: result.item.ordinal + 50 * _scatter(result))
     rows = Rows()
-    reorder = Reorder(ResultColumns(layout, Tally(layout.nodes)).batch, rows.append, tmp_path, buffer_bytes=64 * 2**20)
+    reorder = Reorder(_built(layout), rows.append, tmp_path, buffer_bytes=64 * 2**20)
     for start in range(0, len(jittered), 256):
         reorder.add(jittered[start : start + 256])
 
@@ -78,8 +83,8 @@ def test_large_values_leave_in_small_batches(
     """A column of one batch cannot hold 2 GiB, however many large outputs are handed over together."""
     sizes: list[int] = []
     layout = replace(layout, output_type={"texts": ["string"]} if is_typed else None)
-    columns = ResultColumns(layout, Tally(layout.nodes))
-    reorder = Reorder(columns.batch, lambda batch: sizes.append(batch.nbytes), tmp_path, buffer_bytes=8 * 100_000)
+    build = _built(layout)
+    reorder = Reorder(build, lambda batch: sizes.append(batch.nbytes), tmp_path, buffer_bytes=8 * 100_000)
     text = "x" * 30_000
     reorder.add(make_results(60, output=lambda _: {"texts": [text]} if is_typed else f'"{text}"'.encode()))
     reorder.finish()
@@ -90,8 +95,8 @@ def test_large_values_leave_in_small_batches(
 def test_what_waited_leaves_in_bounded_batches(tmp_path: Path, layout: ResultLayout, make_results: Callable[..., Any]) -> None:
     """When the hung item ends at last, what waited for it must not be copied into memory all at once."""
     sizes: list[int] = []
-    columns = ResultColumns(layout, Tally(layout.nodes))
-    reorder = Reorder(columns.batch, lambda batch: sizes.append(batch.nbytes), tmp_path, buffer_bytes=16 * 2**20)
+    build = _built(layout)
+    reorder = Reorder(build, lambda batch: sizes.append(batch.nbytes), tmp_path, buffer_bytes=16 * 2**20)
     results = make_results(80, output=lambda _: b'"%s"' % (b"x" * 500_000))
     reorder.add(results[1:])
     reorder.add(results[:1])
