@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -82,7 +83,7 @@ def _named_in(function: Callable[..., Any]) -> Iterator[Called]:
 
 
 class _Plans:
-    """The plans of what a Python workflow calls, each made when it is first called."""
+    """The plans of what a Python workflow calls, each made once, when it is first called; from any thread."""
 
     def __init__(self, compiler: NodeCompiler, make_node: MakeNode) -> None:
         self._compiler = compiler
@@ -90,6 +91,7 @@ class _Plans:
         self._is_isolating = is_isolating()
         self._plans: dict[object, Plan] = {}
         self._plain: dict[object, Plan] = {}
+        self._making = threading.Lock()
 
     def of(self, called: Called) -> Plan:
         """The plan of a function.
@@ -97,13 +99,8 @@ class _Plans:
         Raises:
             InvalidValue: it cannot be a node, or not with these options.
         """
-        if called not in self._plans:
-            try:
-                with isolating(self._is_isolating):
-                    self._plans[called] = _plan(called, self._compiler, self._make_node)
-            except JobError as error:  # another call would not be made, either
-                raise InvalidValue(f"{called.name} cannot be called: {'; '.join(each.message for each in error.problems)}") from None
-        return self._plans[called]
+        plan = self._plans.get(called)
+        return plan if plan is not None else self._made(called, lambda: self._plan(called))
 
     def of_plain(self, called: Called) -> Plan:
         """The same for a workflow that is no async function.
@@ -125,10 +122,25 @@ class _Plans:
 
     def of_pause(self, name: str) -> Plan:
         """The plan of a pause."""
-        if name not in self._plans:
-            nodes = (ApprovalNode(id=name, output="{{ input }}"),)
-            self._plans[name] = _direct(self._compiler.part(Workflow(nodes=nodes), ["output"], "output"))
-        return self._plans[name]
+        plan = self._plans.get(name)
+        return plan if plan is not None else self._made(name, lambda: self._pause(name))
+
+    def _made(self, key: object, make: Callable[[], Plan]) -> Plan:
+        with self._making:  # all lanes may come to the first call of a function at once
+            if key not in self._plans:
+                self._plans[key] = make()
+            return self._plans[key]
+
+    def _plan(self, called: Called) -> Plan:
+        try:
+            with isolating(self._is_isolating):
+                return _plan(called, self._compiler, self._make_node)
+        except JobError as error:  # another call would not be made, either
+            raise InvalidValue(f"{called.name} cannot be called: {'; '.join(each.message for each in error.problems)}") from None
+
+    def _pause(self, name: str) -> Plan:
+        nodes = (ApprovalNode(id=name, output="{{ input }}"),)
+        return _direct(self._compiler.part(Workflow(nodes=nodes), ["output"], "output"))
 
 
 def _parts(scope: Scope) -> Parts:

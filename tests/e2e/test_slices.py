@@ -219,6 +219,10 @@ import asyncio, os
 LOG = os.open("log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 async def tidy(text: str) -> str:
     os.write(LOG, b"+")
+    for _ in range(2_000):  # until both workers are at work
+        if open("log").read().count("+") >= 3:
+            break
+        await asyncio.sleep(0.01)
     await asyncio.sleep(0.01)
     os.write(LOG, b"-")
     return text

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
+import anyio
 import pytest
 
 import batchrun
 from batchrun.core.job import Run
 from batchrun.core.policies import Backoff, Retry
 from batchrun.nodes.python import PythonNode
-from batchrun.testing.rows import ListJournal
+from batchrun.testing.rows import ListJournal, RowRun
 from batchrun.workflows.functions import node, workflow
 from tests.unit.engine.flow_runs import ONCE, THROTTLES, Moody, flow, given, in_flow, nodes_of, ran, statuses, sub
 
@@ -224,3 +226,36 @@ def test_the_first_failure_of_a_gather_keeps_the_rest_from_beginning() -> None:
     (result,) = ran(flow(run))
     assert result.error is not None and result.error.message == "0"
     assert len(begun) <= 2
+
+
+_COMPILING: set[int] = set()
+_TWO_AT_WORK = threading.Barrier(2)
+_BOTH_COMPILE = threading.Event()
+
+
+def seen() -> type:
+    """The type of a parameter, looked up while its function is made a node: waits for another thread that does the same."""
+    _COMPILING.add(threading.get_ident())
+    if len(_COMPILING) > 1:
+        _BOTH_COMPILE.set()
+    _BOTH_COMPILE.wait(0.2)
+    return int
+
+
+def test_a_function_that_lanes_come_to_at_once_is_made_a_node_once() -> None:
+    """Else each lane reads its source anew, and the function is set up in two engines that know nothing of one another."""
+
+    def doubled(n: seen()) -> int:  # type: ignore[valid-type]
+        return n * 2
+
+    called = node(doubled)
+
+    @workflow
+    def run(n: int) -> int:
+        _TWO_AT_WORK.wait(10)
+        number: int = called(n)
+        return number
+
+    results = anyio.run(RowRun(nodes=(flow(run),), run=Run(parallelism=2)).results, [{"n": 1}, {"n": 2}])
+    assert [given(result) for result in results] == [2, 4]
+    assert len(_COMPILING) == 1
