@@ -30,14 +30,14 @@ class Items(NamedTuple):
         wanted: 1 for each of them, by ordinal; null: all are.
         total: of the execution.
         counts: those that ended in earlier runs.
-        restored: where an item goes on that an earlier run began, by its ordinal.
+        restored: where an item goes on that an earlier run began, by its ordinal; null: there was none.
     """
 
     frames: Iterator[pl.DataFrame]
     wanted: bytearray | None
     total: int
     counts: Counts
-    restored: Callable[[int], RestoredItem | None]
+    restored: Callable[[int], RestoredItem | None] | None
 
 
 class Ports(NamedTuple):
@@ -94,12 +94,13 @@ class Account:
         without = int.from_bytes(undone, "little") & ~int.from_bytes(self._settled, "little")
         return bytearray(without.to_bytes(len(undone), "little"))
 
+    def has_rows(self, frame: pl.DataFrame) -> bool:
+        """Whether all of these items have a row."""
+        return all(map(self._settled.__getitem__, frame[ORDINAL].to_list()))
+
     def unsettled(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Those of these items that have no row yet."""
-        ordinals = frame[ORDINAL]
-        if self._settled.count(1, ordinals[0], ordinals[-1] + 1) == frame.height:
-            return frame.clear()
-        return frame.filter(pl.Series([not self._settled[ordinal] for ordinal in ordinals]))
+        return frame.filter(pl.Series([not self._settled[ordinal] for ordinal in frame[ORDINAL]], dtype=pl.Boolean))
 
     def take(self, message: Rows) -> None:
         """Write down rows that a worker has made.

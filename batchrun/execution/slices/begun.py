@@ -11,16 +11,16 @@ class BegunItems:
     """What nodes of open items have come to.
 
     Args:
-        restored: what an earlier run left of an item, by its ordinal.
+        restored: what an earlier run left of an item, by its ordinal; null: there was none.
 
     Example:
-        >>> items = BegunItems(lambda ordinal: None)
+        >>> items = BegunItems(None)
         >>> items.keep([KeptNode(3, 3, 2, "clean", output=b"1")])
         >>> items.of([2, 3])[3].attempts
         2
     """
 
-    def __init__(self, restored: Callable[[int], RestoredItem | None]) -> None:
+    def __init__(self, restored: Callable[[int], RestoredItem | None] | None) -> None:
         self._restored = restored
         self._nodes: dict[int, dict[str, KeptNode]] = {}
 
@@ -35,6 +35,8 @@ class BegunItems:
 
     def of(self, ordinals: Sequence[int]) -> dict[int, RestoredItem]:
         """Where those of these items go on that have begun."""
+        if self._restored is None and not self._nodes:
+            return {}
         found = ((ordinal, self._item(ordinal)) for ordinal in ordinals)
         return {ordinal: item for ordinal, item in found if item is not None}
 
@@ -45,7 +47,8 @@ class BegunItems:
                 self._nodes.pop(ordinal, None)
 
     def _item(self, ordinal: int) -> RestoredItem | None:
-        before, nodes = self._restored(ordinal), self._nodes.get(ordinal)
+        before = self._restored(ordinal) if self._restored is not None else None
+        nodes = self._nodes.get(ordinal)
         if nodes is None:
             return before
         before = before or RestoredItem(1, 0, (), {})

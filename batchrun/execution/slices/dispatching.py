@@ -164,6 +164,10 @@ class Slices:
         """See `Hub`."""
         self._stock.give_back(frame)
 
+    def has_rows(self, frame: pl.DataFrame) -> bool:
+        """See `Hub`."""
+        return self.account.has_rows(frame)
+
     def unsettled(self, frame: pl.DataFrame) -> pl.DataFrame:
         """See `Hub`."""
         return self.account.unsettled(frame)

@@ -37,5 +37,5 @@ def slices_of(prepared: Prepared, opened: Opened, ports: Ports, *, is_told: bool
         is_durable=kept.journal is not None,
     )
     wanted = kept.wanted(items.total_items)
-    run = Items(items.rows_of(wanted), wanted, items.total_items, kept.counts(), kept.restored)
+    run = Items(items.rows_of(wanted), wanted, items.total_items, kept.counts(), kept.restored if is_resumed else None)
     return Slices(start, prepared.plan, run, ports)

@@ -47,6 +47,9 @@ class Hub(Protocol):
     def give_back(self, frame: pl.DataFrame) -> None:
         """Take items back that were not run."""
 
+    def has_rows(self, frame: pl.DataFrame) -> bool:
+        """Whether all of these items have a row."""
+
     def unsettled(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Those of these items that have no row yet."""
 
@@ -170,7 +173,7 @@ class Seat:
 
     async def _settled(self) -> None:
         """Some items have ended."""
-        while self._given and not self._hub.unsettled(self._given[0]).height:
+        while self._given and self._hub.has_rows(self._given[0]):
             self._given.popleft()
         if self._is_alone and not self._given:
             if not self._suspects:  # none of them was it, or those that were have their rows

@@ -5,13 +5,26 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+from pathlib import Path
 
 import polars as pl
 
-from batchrun.core.items import KeptNode, RestoredItem
+from batchrun.core.items import KeptNode, RestoredItem, Usage
+from batchrun.core.policies import Budget
+from batchrun.datasets.handing import ORDINAL
+from batchrun.dispatch.counts import Counts
+from batchrun.execution.slices.account import Account, Items, Ports
 from batchrun.execution.slices.begun import BegunItems
 from batchrun.execution.slices.marks import Marks
+from batchrun.execution.slices.messages import Rows
 from batchrun.execution.slices.stock import Stock
+from batchrun.flow.budget import Spending
+from batchrun.results import ResultWriter
+from batchrun.results.columns import ResultColumns
+from batchrun.results.handed import handed_rows
+from benchmarks import loops
+from benchmarks.cases import writing
+from benchmarks.jobs import make_dataset
 
 
 def test_an_item_goes_on_where_its_worker_left_it() -> None:
@@ -55,3 +68,20 @@ def test_what_a_worker_did_not_run_is_handed_out_next() -> None:
         return [[] if frame is None else frame["k"].to_list() for frame in found]
 
     assert asyncio.run(taken()) == [[2], [0], [1], [3], []]
+
+
+def test_rows_of_other_items_do_not_count_as_those_of_a_slice(tmp_path: Path) -> None:
+    """What a dead worker gives back has gaps where suspects were; their rows between it must not make it look done, or it is lost."""
+    (batch,) = loops.batches(make_dataset(tmp_path / "items.parquet", 8))
+    (results,) = writing.chunks(batch, 0)
+    writer = ResultWriter(tmp_path, writing.LAYOUT)
+    ports = Ports(writer, writer, Spending(Budget()), lambda _line: None, lambda _events: None, None)
+    account = Account(Items(iter(()), None, 8, Counts(), None), ports)
+    given_back = pl.DataFrame({ORDINAL: [1, 4, 5, 6, 7]})
+    for ordinal in (2, 3, 1, 4, 5, 6, 7):
+        assert not account.has_rows(given_back)
+        for rows in handed_rows(results[ordinal : ordinal + 1], ResultColumns(writing.LAYOUT)):
+            account.take(Rows(rows, (), Usage()))
+    assert account.has_rows(given_back)
+    assert account.unsettled(pl.DataFrame({ORDINAL: [0, 1, 7]}))[ORDINAL].to_list() == [0]
+    writer.abandon()
