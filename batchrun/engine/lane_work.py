@@ -97,7 +97,11 @@ class LaneWork:
         if step is None or self._calls.is_over:  # without a step, it was taken away before the first call of its lane
             successor.status = "cancelled"
             return successor
-        successor.undo(step)
+        undone = 0
+        for each in self._settling.policy.plan.stages[successor.stage].steps:  # the call may have ended since, and nodes after it begun
+            if each is step or each.upstream & undone:
+                successor.undo(each)
+                undone |= each.bit
         self._settling.settle_failure(successor, step, self._deadlines.timeout(successor, step, began), began, None)
         self._on_abandoned(successor, step)
         return successor

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Self, TypeVar
+from threading import Lock
+from typing import Any, Self, TypeVar, cast
 
 import orjson
 
@@ -37,11 +38,10 @@ class CallParts:
     """
 
     def __init__(self, engines: PartEngines[Any], parent: ItemRun, step: Step) -> None:
-        self._engines = engines
-        self._parent = parent
-        self._step = step
+        self._engines, self._parent, self._step = engines, parent, step
         self._parts: dict[str, Part | QuickPart] = {}
         self._fresh: deque[Part | QuickPart] = deque()  # have ended well, and were not handed over; a lane adds to them
+        self._handing_over = Lock()  # a lane may end the call while the event loop is at it
         self._values: dict[str, Any] = {}
         self._slot: Slot = parent.slot
         self._on_put_off: Callable[[float], None] = lambda _seconds: None
@@ -137,8 +137,7 @@ class CallParts:
         """Those of a run that goes on in the place of its parent: what an abandoned thread still does must not show."""
         self._is_left = True
         copy = CallParts(self._engines, parent, self._step)
-        copy._fresh.extend(self._fresh)
-        copy._values = dict(self._values)
+        copy._fresh, copy._values = deque(self._fresh), dict(self._values)
         for key, part in list(self._parts.items()):
             copy._parts[key] = part if isinstance(part, QuickPart) or part.has_output else part.forked(self._engines, parent)
         return copy
@@ -154,8 +153,7 @@ class CallParts:
             else:
                 self._values[key] = make()
                 self._engines.keep_value(self._parent, f"{path}/{name}", self._values[key])
-        value: T = self._values[key]
-        return value
+        return cast("T", self._values[key])
 
     async def together(self, calls: Sequence[Callable[[], Awaitable[Any]]], most: int) -> list[Any]:
         """See `Parts`."""
@@ -176,15 +174,17 @@ class CallParts:
 
     def keep(self) -> None:
         """Hand over what parts that have ended well gave: the call they belong to goes on."""
-        while self._fresh:
-            part = self._fresh.popleft()
-            run = part.run if isinstance(part, Part) else self._written_out(part)
-            part.engine.keep([run])
-            if isinstance(part, QuickPart):
-                self._engines.runs.pop(run.source.ordinal, None)
-
-    def _written_out(self, part: QuickPart) -> PartRun:
-        return part.written_out(self._engines, self._parent, f"{self._step.id}/{part.key}")
+        if not self._handing_over.acquire(blocking=False):
+            return  # whoever is at it takes all of them, and a lane may take long: code of users runs
+        try:
+            while self._fresh:
+                part = self._fresh.popleft()
+                run = part.run if isinstance(part, Part) else part.written_out(self._engines, self._parent, self._step)
+                part.engine.keep([run])
+                if isinstance(part, QuickPart):
+                    self._engines.runs.pop(run.source.ordinal, None)
+        finally:
+            self._handing_over.release()
 
     def end(self, *, is_kept: bool, is_waiting: bool = False, has_outputs: bool = False) -> list[NodeRecord]:
         """The call has ended. Returns the node executions of its parts, in the order in which these began.
@@ -195,23 +195,23 @@ class CallParts:
             has_outputs: whether the records show the outputs, whatever is recorded otherwise.
         """
         records: list[NodeRecord] = []
-        for part in [] if self._is_left else self._parts.values():
-            names = part.engine.names
-            if isinstance(part, QuickPart) and not (is_kept or has_outputs):
-                records += [(names[0], *part.call.record[1:])] if part.call.record is not None else []
-                continue
-            run = part.run if isinstance(part, Part) else self._written_out(part)
-            if is_kept:
-                part.engine.keep([run])
-            for nested in run.call_parts.values():  # of one that was given up
-                run.records += nested.end(is_kept=is_kept, has_outputs=has_outputs)
-            run.call_parts, run.parts = {}, None
-            self._engines.runs.pop(run.source.ordinal, None)
-            run.fails(None)  # what it raised holds on to whatever it went through
-            own = with_outputs(run, part.engine.plan.steps) if has_outputs else run.records
-            records += [(names[record[0]], *record[1:]) if record[0] >= 0 else record for record in own]
-        self._parts, self._interruption = {}, None
-        self._fresh.clear()
+        with self._handing_over:
+            for part in [] if self._is_left else self._parts.values():
+                names = part.engine.names
+                if isinstance(part, QuickPart) and not (is_kept or has_outputs):
+                    records += [(names[0], *part.call.record[1:])] if part.call.record is not None else []
+                    continue
+                run = part.run if isinstance(part, Part) else part.written_out(self._engines, self._parent, self._step)
+                if is_kept:
+                    part.engine.keep([run])
+                for nested in run.call_parts.values():  # of one that was given up
+                    run.records += nested.end(is_kept=is_kept, has_outputs=has_outputs)
+                run.call_parts, run.parts = {}, None
+                self._engines.runs.pop(run.source.ordinal, None)
+                run.fails(None)  # what it raised holds on to whatever it went through
+                own = with_outputs(run, part.engine.plan.steps) if has_outputs else run.records
+                records += [(names[record[0]], *record[1:]) if record[0] >= 0 else record for record in own]
+            self._parts, self._interruption, self._fresh = {}, None, deque()
         return records if is_waiting else not_waiting(records)
 
     def meant(self, error: BaseException) -> BaseException:

@@ -14,6 +14,7 @@ from batchrun.engine.item_run import ItemRun
 from batchrun.engine.part import digest_of
 from batchrun.engine.part_engines import PartEngine, PartEngines
 from batchrun.engine.part_run import PartRun
+from batchrun.workflows.plan import Step
 from batchrun.workflows.scope import Scope
 
 
@@ -86,11 +87,11 @@ class QuickPart(NamedTuple):
         call = self.call
         return f"{zlib.crc32(call.recorded):08x}" if call.recorded is not None and call.inputs is self.data else digest_of(self.data)
 
-    def written_out(self, engines: PartEngines[Any], parent: ItemRun, path: str) -> PartRun:
+    def written_out(self, engines: PartEngines[Any], parent: ItemRun, called_by: Step) -> PartRun:
         """The run it would have had."""
         source, step = parent.source, self.engine.plan.steps[0]
         item = Item(engines.next_ordinal(), source.item_index, source.id, self.data, source.window, source.row)
-        run = PartRun(parent, item, 1, f"{path}/", self.digest if engines.is_durable else "")
+        run = PartRun(parent, item, 1, f"{called_by.id}/{self.key}/", self.digest if engines.is_durable else "")
         engines.runs[item.ordinal] = run
         run.end_with(step, self.call.value)
         if self.call.record is not None:

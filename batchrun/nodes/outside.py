@@ -6,6 +6,7 @@ import copy
 import importlib
 import re
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -126,7 +127,7 @@ def named(error: BaseException, where: str) -> BaseException:
 
 
 class Pauses:
-    """The plans of questions to a person.
+    """The plans of questions to a person, each made once, when it is first asked; from any thread.
 
     Args:
         compiler: of the node that asks.
@@ -135,13 +136,15 @@ class Pauses:
     def __init__(self, compiler: NodeCompiler) -> None:
         self._compiler = compiler
         self._plans: dict[str, Plan] = {}
+        self._making = threading.Lock()
 
     def of(self, name: str) -> Plan:
         """The plan of a question; its item is `{"output": what is shown}`."""
-        if name not in self._plans:
-            node = ApprovalNode(id=name, output="{{ item.output }}")
-            self._plans[name] = self._compiler.part(Workflow(nodes=(node,)), ["output"])
-        return self._plans[name]
+        with self._making:  # several lanes may ask it first
+            if name not in self._plans:
+                node = ApprovalNode(id=name, output="{{ item.output }}")
+                self._plans[name] = self._compiler.part(Workflow(nodes=(node,)), ["output"])
+            return self._plans[name]
 
 
 def in_processes(

@@ -9,6 +9,7 @@ import uuid as uuids
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import count
 from types import CoroutineType
 from typing import Any, Protocol, TypeVar
 
@@ -42,14 +43,12 @@ class Flow:
         self.parts = parts
         self._plan_of = plan_of
         self._pause_plan = pause_plan
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, count[int]] = {}
 
     def key(self, name: str) -> str:
-        """Names a call: the same each time the function runs for the item, as long as it does the same."""
+        """Names a call: the same each time the function runs for the item, as long as it does the same. Never twice, from any thread."""
         place = f"{_branch.get()}{name}"
-        count = self._counts.get(place, 0)
-        self._counts[place] = count + 1
-        return f"{place}:{count}"
+        return f"{place}:{next(self._counts.setdefault(place, count()))}"
 
     def call(self, called: Called, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Make a call; what it gives is to be awaited."""

@@ -159,3 +159,46 @@ async def test_a_finished_item_is_freed_without_the_garbage_collector(is_http: b
         assert [value() for value in kept] == [None] * 5
     finally:
         gc.enable()
+
+
+class EndingInTime(float):
+    """A deadline: the call that is found to be past it ends at this moment, and its lane goes on before anything else is done."""
+
+    ends = threading.Event()
+    has_gone_on = threading.Event()
+
+    def __lt__(self, seconds: float) -> bool:
+        is_late = float(self) < seconds
+        if is_late:
+            self.ends.set()
+            self.has_gone_on.wait(10)
+        return is_late
+
+
+def test_what_was_made_of_a_late_output_does_not_stay_when_the_call_is_made_again() -> None:
+    """Else the row would show an output of one attempt, and beside it what another attempt led to."""
+    calls, is_over = list[str](), threading.Event()
+
+    def first(n: int) -> int:
+        calls.append("first")
+        if len(calls) == 1:
+            EndingInTime.ends.wait(10)
+        return n + calls.count("first")
+
+    def third(x: int) -> int:
+        calls.append("third")
+        if calls.count("third") == 1:
+            EndingInTime.has_gone_on.set()
+            is_over.wait(10)
+        return x
+
+    nodes = [
+        node("first", first, inputs=N, timeout_seconds=EndingInTime(0.05), retry=SOON),
+        node("second", lambda x: 10 * x, inputs={"x": "{{ nodes.first.output }}"}),
+        node("third", third, inputs={"x": "{{ nodes.second.output }}"}),
+    ]
+    try:
+        (result,) = anyio.run(RowRun(nodes=nodes, run=Run(parallelism=1)).results, rows(1))
+    finally:
+        is_over.set()
+    assert [(position, output) for position, _, _, _, _, _, output, *_ in result.nodes] == [(0, b"2"), (1, b"20"), (2, b"20")]

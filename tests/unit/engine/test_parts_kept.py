@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import anyio
 import pytest
 
 import batchrun
@@ -14,7 +16,7 @@ from batchrun.core.job import Run, Workflow
 from batchrun.core.policies import Retry
 from batchrun.nodes.python import PythonNode
 from batchrun.nodes.workflow import WorkflowNode
-from batchrun.testing.rows import ListJournal
+from batchrun.testing.rows import ListJournal, RowRun
 from batchrun.workflows.functions import node, workflow
 from tests.unit.engine.flow_runs import ONCE, flow, given, ran, statuses, sub
 
@@ -237,3 +239,48 @@ def test_parts_show_their_attempts_beside_those_of_the_outer_node() -> None:
     """One record for each execution, in the order in which they began."""
     (result,) = ran(flow(outer))
     assert [each[1:] for each in statuses(result)] == [("completed", 1)] * 8
+
+
+_IS_WRITTEN_DOWN = threading.Event()
+_HAS_ENDED = threading.Event()
+
+
+@dataclass(eq=False)
+class Slow:
+    """Takes its time to be compared, as it is when it is written down: until the item has ended, if it can end meanwhile."""
+
+    n: int
+
+    def __eq__(self, other: object) -> bool:
+        _IS_WRITTEN_DOWN.set()
+        _HAS_ENDED.wait(0.2)
+        return isinstance(other, Slow) and other.n == self.n
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_part_is_kept_that_is_just_written_down_when_its_item_fails() -> None:
+    """Its call may have been paid for: a retry of the item must not make it again because the event loop and a lane met."""
+
+    @node(retry=ONCE)
+    def paid(n: int, context: batchrun.Context) -> Slow:
+        return Slow(int(called("paid", n)))
+
+    @workflow
+    def run(n: int) -> int:
+        if n == 1:  # in the same lane, after the item that has failed
+            _HAS_ENDED.set()
+            return n
+        paid(n=n)
+        _IS_WRITTEN_DOWN.wait(10)
+        return int(called("after", n))
+
+    journal, after = ListJournal(), flow(run, retry=ONCE)
+    BROKEN.add("after")
+    failed, _ = anyio.run(RowRun(nodes=(after,), run=Run(parallelism=1), journal=journal).results, [{"n": 0}, {"n": 1}])
+    assert failed.status == "failed"
+    BROKEN.clear()
+    again = RowRun(nodes=(after,), journal=ListJournal(), restored=restored(journal, generation=1))
+    (result,) = anyio.run(again.results, [{"n": 0}])
+    assert result.status == "completed"
+    assert CALLS == {"paid": 1, "after": 2}
