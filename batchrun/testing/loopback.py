@@ -105,7 +105,7 @@ class LoopbackServer:
 
         self._loop.call_soon_threadsafe(let_go)
 
-    def wait_until(self, condition: Callable[[LoopbackServer], bool], *, timeout_seconds: float = 10.0) -> None:
+    def wait_until(self, condition: Callable[[LoopbackServer], bool], *, timeout_seconds: float = 60.0) -> None:
         """Block until `condition(server)` holds, which is asked after every change; `TimeoutError` when it never does."""
         with self._changed:
             if not self._changed.wait_for(lambda: condition(self), timeout_seconds):

@@ -32,7 +32,7 @@ def executed(folder: Path) -> nbformat.NotebookNode:
     own = {"BATCHRUN_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(folder / "ipython"), "NO_COLOR": "1"}
     with patch.dict(os.environ, own):
         client = nbclient.NotebookClient(
-            notebook, timeout=100, kernel_name="python3", resources={"metadata": {"path": str(folder / "docs")}}, coalesce_streams=True
+            notebook, timeout=250, kernel_name="python3", resources={"metadata": {"path": str(folder / "docs")}}, coalesce_streams=True
         )
         client.execute()
     return notebook

@@ -27,7 +27,7 @@ def test_the_examples_give_what_the_page_says(tmp_path: Path, job: str, shown: s
     (tmp_path / "post.py").write_text(files["python"])
     (tmp_path / "job.yaml").write_text(job)
     command = [sys.executable, "-m", "batchrun", "run", "job.yaml"]
-    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=100, check=False)
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=250, check=False)
     (result,) = tmp_path.glob("runs/*/results.parquet")
     rows = pq.read_table(result).to_pylist()
     told = [f"{row['source_item_id']} {row['status']} {row['output'] or row['error']['type']}" for row in rows]

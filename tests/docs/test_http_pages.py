@@ -27,7 +27,7 @@ def batchrun(folder: Path, job: str, *arguments: str, **environment: str) -> sub
     (folder / "letters.csv").write_text(LETTERS)
     command = [sys.executable, "-m", "batchrun", *arguments, "job.yaml"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=250, check=False)
 
 
 @pytest.mark.parametrize("job", HTTP, ids=range(len(HTTP)))

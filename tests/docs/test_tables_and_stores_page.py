@@ -24,14 +24,14 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 def test_the_examples_give_what_the_page_says(tmp_path: Path, job: str, shown: str) -> None:
     """Who copies the program and a job sees what is shown below it."""
     (program,) = [block.text for block in PAGE if block.language == "python"]
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=ENVIRONMENT, timeout=100, check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=ENVIRONMENT, timeout=250, check=True)
     (tmp_path / "inbox/old").mkdir(parents=True)
     (tmp_path / "inbox/anna.txt").write_text("Please call me back")
     (tmp_path / "inbox/old/bert.txt").write_text("Hello there")
     (tmp_path / "inbox/scan.png").write_bytes(b"\x89PNG")
     (tmp_path / "job.yaml").write_text(job)
     command = [sys.executable, "-m", "batchrun", "run", "job.yaml"]
-    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
     (result,) = tmp_path.glob("runs/*/results.parquet")
     rows = pq.read_table(result).to_pylist()

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-PATIENCE_SECONDS = 100
+PATIENCE_SECONDS = 250
 """A safety net only: nothing here takes a tenth of it."""
 
 JOB = """\

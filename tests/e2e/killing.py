@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from batchrun.results import Recovered
 from tests.e2e.conftest import Ended, Project
 
 JOB = """\
@@ -34,22 +35,53 @@ workflow:
     - {id: write, type: python, call: "steps:write", inputs: {size: "{{ item.size }}"}}
 output: {path: runs, keep: [size]}
 """
+NOTES = """\
+import os
+import threading
+import time
+
+LOG = os.open("log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+CLOCK = os.open(f"clock-{os.getpid()}", os.O_RDWR | os.O_CREAT)
+SYNCING, TICKS, fsync = [], [0], os.fsync
+
+
+def synced(file):
+    SYNCING.append(file)
+    try:
+        fsync(file)
+    finally:
+        SYNCING.pop()
+
+
+def tick():
+    while True:
+        time.sleep(0.01)
+        if not SYNCING:
+            TICKS[0] += 1
+            os.pwrite(CLOCK, b"%09d" % TICKS[0], 0)
+
+
+os.fsync = synced
+threading.Thread(target=tick, daemon=True).start()
+
+
+def note(node, size, what):
+    os.write(LOG, f"{TICKS[0]} {os.getpid()} {node} {size} {what}\\n".encode())
+
+
+"""
+"""A log of calls. Times are counted by the process itself, and stand still while it waits for the disk: however long a busy
+machine leaves it aside, it does not get older."""
+
 STEPS = """\
 import asyncio
-import os
-import re
 import random
 import time
 from pathlib import Path
 
-LOG = os.open("log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+from notes import note
+
 BYTES = 0
-LAST = -1
-CLOCK = float(os.environ.get("CLOCK", 0))
-
-
-def note(node, size, what):
-    os.write(LOG, f"{time.time() - CLOCK} {os.getpid()} {node} {size} {what}\\n".encode())
 
 
 async def fetch(size: int) -> int:
@@ -81,43 +113,14 @@ async def judge(size: int) -> str:
 
 def write(size: int) -> str:
     note("write", size, "start")
-    while size == LAST and Path("hold").exists():
-        time.sleep(0.01)
     note("write", size, "end")
     return f"{size} is old" + random.Random(size).randbytes(BYTES).hex()
 """
-CLOCK = """\
-import datetime
-import os
-import time
 
-SHIFT = float(os.environ["CLOCK"])
-REAL, now, now_ns = datetime.datetime, time.time, time.time_ns
-time.time = lambda: now() + SHIFT
-time.time_ns = lambda: now_ns() + int(SHIFT * 1e9)
+WINDOW_TICKS = 75
+"""What may be lost besides the calls in flight: what ended in the last quarter of a second, and on its way to the journal."""
 
-
-class Any(type):
-    def __instancecheck__(self, value):
-        return isinstance(value, REAL)
-
-
-class Clock(REAL, metaclass=Any):
-    fromisoformat, fromtimestamp, strptime = REAL.fromisoformat, REAL.fromtimestamp, REAL.strptime
-
-    @staticmethod
-    def now(zone=None):
-        return REAL.now(zone) + datetime.timedelta(seconds=SHIFT)
-
-
-datetime.datetime = Clock
-"""
-"""A `sitecustomize` that sets the clock of a process by `CLOCK` seconds."""
-
-WINDOW_SECONDS = 0.25 + 0.5
-"""What may be lost besides the calls in flight: the last group of records, and an fsync on a busy machine."""
-
-_LINE = re.compile(r"(-?\d+\.\d+) (\d+) (\w+) (\d+) (start|end)\n")
+_LINE = re.compile(r"(\d+) (\d+) (\w+) (\d+) (start|end)\n")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,7 +130,7 @@ class Call:
     pid: int
     node: str
     item: int
-    ended_at: float | None = None
+    ended_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +139,7 @@ class Chaos:
 
     project: Project
     items: int
-    killed_at: dict[int, float]
+    killed_at: dict[int, int]
 
     @property
     def folder(self) -> Path:
@@ -159,7 +162,7 @@ class Chaos:
                 assert key not in calls
                 calls[key] = Call(pid=int(pid), node=node, item=int(item))
             else:
-                calls[key].ended_at = float(at)
+                calls[key].ended_at = int(at)
         return list(calls.values())
 
     def calls_of(self, process: subprocess.Popen[str]) -> int:
@@ -172,11 +175,28 @@ class Chaos:
                 time.sleep(0.003)
             process.wait(delay)
         except subprocess.TimeoutExpired:
-            self.killed_at[process.pid] = time.time()
+            pass
         finally:
             process.kill()
+        return self.died(process)
+
+    def died(self, process: subprocess.Popen[str]) -> bool:
+        """Wait for the end of a runner. Returns whether it was killed."""
         process.communicate()
-        return process.returncode < 0
+        if process.returncode >= 0:
+            return False
+        clock = self.project.folder / f"clock-{process.pid}"
+        self.killed_at[process.pid] = int((clock.exists() and clock.read_text()) or 0)
+        return True
+
+    def kill_once_kept(self, items: int) -> None:
+        """Run the job, and kill the runner when the journal has so many items that are done."""
+        process = self.project.start("run", "job.yaml")
+        assert self.kill(process, lambda: self.kept() >= items)
+
+    def kept(self) -> int:
+        """How many items are done as the journal has it."""
+        return sum(map(bool, Recovered(self.folder).done)) if self.journals else 0
 
     def kill_at_work(self, delay: float, *arguments: str) -> bool:
         """Start a runner and kill it this many seconds after it has opened its journal."""
@@ -198,7 +218,7 @@ class Chaos:
             before = last.get((call.node, call.item))
             if before is not None:
                 killed_at = self.killed_at[before.pid]
-                assert before.ended_at is None or before.ended_at > killed_at - WINDOW_SECONDS, (before, killed_at, call)
+                assert before.ended_at is None or before.ended_at > killed_at - WINDOW_TICKS, (before, killed_at, call)
                 repeated[before.pid] += 1
             last[call.node, call.item] = call
         return repeated
@@ -238,8 +258,9 @@ class Chaos:
 def chaos(project: Project, items: int, job: str = JOB, **settings: int) -> Chaos:
     steps = STEPS
     for name, value in settings.items():
-        steps = steps.replace(f"{name} = {'0' if name == 'BYTES' else '-1'}", f"{name} = {value}")
+        steps = steps.replace(f"{name} = 0", f"{name} = {value}")
     project.write("job.yaml", job)
     project.write("steps.py", steps)
+    project.write("notes.py", NOTES)
     project.table("data.parquet", {"id": [f"item {at}" for at in range(items)], "size": range(items)})
     return Chaos(project=project, items=items, killed_at={})

@@ -249,7 +249,7 @@ def test_a_rerun_of_a_data_frame_takes_its_copy_along(work: Project) -> None:
     """A frame lives on as a file in the folder of each execution, so each can be moved, resumed and run again alone."""
     script = 'import polars as pl, batchrun, steps\nbatchrun.map(steps.tidy, pl.DataFrame({"text": ["one", "two"]}), quiet=True)\n'
     work.write("script.py", script)
-    assert subprocess.run([sys.executable, "script.py"], cwd=work.folder, check=False, timeout=100).returncode == 0
+    assert subprocess.run([sys.executable, "script.py"], cwd=work.folder, check=False, timeout=250).returncode == 0
     (first,) = work.executions
     first.rename(work.folder / "moved")
     again = work.batchrun("rerun", "moved", "--dataset-version", "original", "--json", "--quiet")

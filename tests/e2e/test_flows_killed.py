@@ -11,17 +11,11 @@ from tests.e2e.killing import Chaos, chaos
 ITEMS = 200
 STEPS = """\
 import asyncio
-import os
-import time
 
 import batchrun
+from notes import note
 
-LOG = os.open("log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 ONCE = {"max_attempts": 1}
-
-
-def note(node, size, what):
-    os.write(LOG, f"{time.time()} {os.getpid()} {node} {size} {what}\\n".encode())
 
 
 def mark_down(size, mark):

@@ -38,7 +38,7 @@ def test_every_field_of_the_progress_is_true(steered: Steered) -> None:
     steered.start()
     steered.go(*range(5))
     steered.wait_for_calls(5)
-    until(lambda: steered.look().progress.completed_items == 5 and steered.look().progress.open_items == 3)
+    until(lambda: (now := steered.look().progress).completed_items == 5 and now.open_nodes == {"held": 3} and now.waiting_for["call"] == 3)
     progress = steered.look().progress
     assert (progress.total_items, progress.processed_items, progress.failed_items, progress.restored_items) == (ITEMS, 5, 0, 0)
     assert (progress.total_nodes, progress.current_node_id, progress.current_node_idx) == (2, "held", 1)

@@ -27,7 +27,7 @@ def test_an_outage_in_the_middle_fails_no_item_and_ends_with_full_speed(project:
     service = Noted(answer)
     with LoopbackServer(service) as server:
         work(project, server.url, parallelism=8, items=300)
-        job = (project.folder / "job.yaml").read_text().replace("{id: ask, ", "{id: ask, timeout_seconds: 0.5, ")
+        job = (project.folder / "job.yaml").read_text().replace("{id: ask, ", "{id: ask, timeout_seconds: 2, ")
         project.write("job.yaml", job)
         done = completed(project, project.batchrun("run", "job.yaml"), items=300)
     into = [at for at in service.times[99:] if at < outage[0] + OUTAGE_SECONDS]
@@ -38,27 +38,27 @@ def test_an_outage_in_the_middle_fails_no_item_and_ends_with_full_speed(project:
 
 
 def test_one_call_that_hangs_holds_up_nobody(project: Project) -> None:
-    """The other 499 items are on the disk while it hangs; it ends as Timeout, after one call, and parks no service."""
+    """The other 99 items are on the disk while it hangs; it ends as Timeout, after one call, and parks no service."""
 
     def answer(_noted: Noted, received: Received) -> Answer:
         return Answer(held=True) if received.path == "/ask/7" else WELL
 
     service = Noted(answer)
     with LoopbackServer(service) as server:
-        work(project, server.url, parallelism=8, items=500)
+        work(project, server.url, parallelism=8, items=100)
         job = (project.folder / "job.yaml").read_text()
-        job = job.replace("{id: ask, ", "{id: ask, timeout_seconds: 8, ").replace("retry: {", "retry: {max_attempts: 1, ")
+        job = job.replace("{id: ask, ", "{id: ask, timeout_seconds: 12, ").replace("retry: {", "retry: {max_attempts: 1, ")
         project.write("job.yaml", job)
         process = project.start("run", "job.yaml")
-        until(lambda: len(service.paths) == 500)
-        until(lambda: Recovered(project.executions[0]).count("completed") == 499)
+        until(lambda: len(service.paths) == 100)
+        until(lambda: Recovered(project.executions[0]).count("completed") == 99)
         assert server.in_flight == 1
         answer_of_run = ended(process)
     assert answer_of_run.code == 3, answer_of_run.err
-    assert (project.counters["completed_items"], project.counters["failed_items"]) == (499, 1)
+    assert (project.counters["completed_items"], project.counters["failed_items"]) == (99, 1)
     row = project.result.to_pylist()[7]
-    assert row["error"]["type"] == "Timeout" and "timeout_seconds: 8" in row["error"]["message"]
-    assert row["duration_ms"] >= 7_900
+    assert row["error"]["type"] == "Timeout" and "timeout_seconds: 12" in row["error"]["message"]
+    assert row["duration_ms"] >= 11_900
     assert service.paths["/ask/7"] == 1
     assert project.record["resources"]["api"]["opened"] == 0
 

@@ -180,7 +180,7 @@ def test_what_is_not_completed_is_published_only_when_asked(publishing: Project,
 def test_refresh_and_processes_of_their_own_publish_too(publishing: Project, store: ObjectStore) -> None:
     """As each execution has its own folder, older results stay as they are."""
     first = batchrun.submit(publishing.folder / "job.yaml")
-    assert first.wait(timeout_seconds=100) == "completed"
+    assert first.wait(timeout_seconds=250) == "completed"
     publishing.write("data.csv", (publishing.folder / "data.csv").read_text() + "d,four,4\n")
     done: Ended = publishing.batchrun("refresh", "job.yaml")
     assert done.code == 0, done.err

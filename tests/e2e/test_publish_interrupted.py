@@ -78,7 +78,7 @@ def test_a_process_killed_while_it_publishes_has_lost_nothing(
     with before_the_store(store, kills) as killing:
         monkeypatch.setenv("AWS_ENDPOINT_URL", killing.url)
         process.append(publishing.start("run", "job.yaml"))
-        process[0].communicate(timeout=100)
+        process[0].communicate(timeout=250)
     assert process[0].returncode == -signal.SIGKILL
     monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
     assert (publishing.record["status"], publishing.record["publish"]["published_at"]) == ("completed", None)
@@ -102,6 +102,6 @@ def test_a_signal_ends_the_publishing_and_not_the_execution(
         monkeypatch.setenv("AWS_ENDPOINT_URL", interrupting.url)
         started = publishing.start("run", "job.yaml")
         process.append(started)
-        _, err = started.communicate(timeout=100)
+        _, err = started.communicate(timeout=250)
     assert started.returncode == 0 and "stopped by SIGINT" in publishing.record["publish"]["error"], err
     assert publishing.record["status"] == "completed" and MARKER not in tree(store, publishing)

@@ -174,5 +174,5 @@ def test_a_script_with_a_hung_call_ends(project: Project) -> None:
         "ended = batchrun.map(lambda item: threading.Event().wait(), 'data.csv', run=Run(item_timeout_seconds=0.5), quiet=True)\n"
         "print(ended.progress.failed_items, ended.has_stuck_threads)\n",
     )
-    ended = subprocess.run([sys.executable, "script.py"], cwd=project.folder, capture_output=True, text=True, check=False, timeout=100)
+    ended = subprocess.run([sys.executable, "script.py"], cwd=project.folder, capture_output=True, text=True, check=False, timeout=250)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "3 True\n", "")

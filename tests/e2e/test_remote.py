@@ -178,7 +178,7 @@ def test_a_run_that_takes_too_long_is_cancelled_there(tmp_path: Path, monkeypatc
     """Nobody waits for it any more, so nobody should pay for it; what came of cancelling it is told."""
     monkeypatch.setenv("REMOTE_KEY", "key-of-remote")
     with FaultyService(api_key="key-of-remote") as service:
-        job = write(tmp_path, service, preset, {"slow": "never"}, "timeout_seconds: 0.3")
+        job = write(tmp_path, service, preset, {"slow": "never"}, "timeout_seconds: 2")
         there = done(batchrun.execute(job), service, preset)
     (run,) = there.runs["slow"]
     assert (run.cancels, run.state) == (1, "cancelled")

@@ -97,7 +97,7 @@ def test_a_poll_that_hangs_is_given_up_and_made_again(project: Project) -> None:
     with LoopbackServer(scripted({"POST": [WELL], "GET": [Answer(held=True), WELL]})) as server:
         work(project, server.url, items=1)
         project.write(
-            "job.yaml", (project.folder / "job.yaml").read_text().replace("max_seconds: 0.05", "max_seconds: 0.05, answer_seconds: 0.5")
+            "job.yaml", (project.folder / "job.yaml").read_text().replace("max_seconds: 0.05", "max_seconds: 0.05, answer_seconds: 2")
         )
         project.batchrun("run", "job.yaml")
         assert sum(request.method == "GET" for request in server.requests) == 2
@@ -117,7 +117,7 @@ def test_an_outage_does_not_use_up_the_time_of_a_run(project: Project) -> None:
     """While the service is parked nobody can ask, and the run over there may be long done."""
     polls = [Answer(status=500), Answer(status=500), WELL]
     with LoopbackServer(scripted({"POST": [WELL], "GET": polls})) as server:
-        parked = ", breaker: {failures: 2, probe_initial_seconds: 2, probe_max_seconds: 2}"
-        work(project, server.url, "timeout_seconds: 1", items=1, limits=parked, run=", item_timeout_seconds: 1.5")
+        parked = ", breaker: {failures: 2, probe_initial_seconds: 4, probe_max_seconds: 4}"
+        work(project, server.url, "timeout_seconds: 3", items=1, limits=parked, run=", item_timeout_seconds: 3.5")
         project.batchrun("run", "job.yaml")
     assert errors(project) == {"item 0": None}

@@ -122,7 +122,7 @@ def test_a_cancelled_execution_cancels_its_runs(project: Project, service: Fault
 
 def test_an_item_without_time_cancels_its_run(project: Project, service: FaultyService) -> None:
     """The item's deadline ends the run, too, and the row says what came of that."""
-    work(project, service.url_of("noxus"), run=", item_timeout_seconds: 0.4", items=1)
+    work(project, service.url_of("noxus"), run=", item_timeout_seconds: 2", items=1)
     assert project.batchrun("run", "job.yaml").code == 3
     (run,) = service.runs("noxus")
     assert (run.cancels, run.state) == (1, "cancelled")
@@ -133,7 +133,7 @@ def test_an_item_without_time_cancels_its_run(project: Project, service: FaultyS
 
 def test_a_run_that_cannot_be_cancelled_is_told(project: Project, service: FaultyService) -> None:
     """Somebody may have to look after it over there."""
-    work(project, service.url_of("noxus"), 'timeout_seconds: 0.2\n      cancel: {path: "/v1/nowhere/{run_id}"}', items=1)
+    work(project, service.url_of("noxus"), 'timeout_seconds: 2\n      cancel: {path: "/v1/nowhere/{run_id}"}', items=1)
     assert project.batchrun("run", "job.yaml").code == 3
     (run,) = service.runs("noxus")
     message = rows(project)["item 0"]["error"]["message"]
@@ -169,7 +169,7 @@ def test_a_rule_of_the_node_begins_another_run(project: Project, service: Faulty
 @pytest.mark.parametrize("events", ["yes", "early", "absent"])
 def test_events_tell_when_to_ask(project: Project, service: FaultyService, events: Any) -> None:
     """A stream makes polling rare; one that breaks off or is not there delays nothing."""
-    service.set_script(Script(ends="completed", states=(), run_seconds=0.5, events=events))
+    service.set_script(Script(ends="completed", states=(), run_seconds=1.5, events=events))
     slow = "poll: {initial_seconds: 30, max_seconds: 60}" if events == "yes" else "poll: {initial_seconds: 0.05, max_seconds: 0.2}"
     job = JOB.replace("      poll: {{initial_seconds: 0.02, max_seconds: 0.05}}\n", f"      {slow.replace('{', '{{').replace('}', '}}')}\n")
     work(project, service.url_of("noxus"), "events: {}")

@@ -105,7 +105,7 @@ def test_all_nodes_and_parts_of_calls_share_the_limits_of_a_service(project: Pro
     assert service.paths == {"/first": 24, "/second": 24, "/third": 72}
     assert server.most_in_flight <= 3
     assert most_in(1.0, service.times) <= 60 + 3  # what is due in a second, the burst, and a few that came late
-    assert 120 / 30 - 1.1 <= service.times[-1] - service.times[0] <= 120 / 30 * 1.5
+    assert service.times[-1] - service.times[0] > 2  # 3 s are due after the burst, and the first request may come late
 
 
 def test_a_rate_can_be_raised_while_items_wait_for_it(project: Project) -> None:
@@ -126,23 +126,22 @@ def test_a_rate_can_be_raised_while_items_wait_for_it(project: Project) -> None:
 
 @pytest.mark.parametrize("fault", [Answer(status=503), Answer(status=500), Answer(raw=b"", reset=True)], ids=["503", "500", "reset"])
 def test_an_outage_costs_no_item_and_the_service_is_tried_with_single_calls(project: Project, fault: Answer) -> None:
-    """Two seconds of an outage in the middle: what is in flight and a handful of single calls go into it, nothing fails."""
-    outage = [0.0]
-
-    def answer(noted: Noted, _received: Received) -> Answer:
-        if len(noted.times) == 20:
-            outage[0] = noted.times[-1]
-        return fault if 0 <= noted.times[-1] - outage[0] < 2 and len(noted.times) >= 20 else WELL
-
-    service = Noted(answer)
+    """What is in flight goes into an outage in the middle, and then single calls half a second apart; nothing fails."""
+    is_over = threading.Event()
+    service = Noted(lambda noted, _received: WELL if len(noted.times) < 20 or is_over.is_set() else fault)
     with LoopbackServer(service) as server:
-        done = completed(project, work(project, server.url, parallelism=8).batchrun("run", "job.yaml"))
-    into = [at for at in service.times[19:] if at < outage[0] + 2]
-    assert len(into) <= 8 + 5 + 5
-    tries = into[-3:]
+        process = work(project, server.url, options="breaker: {probe_max_seconds: 0.5}", parallelism=8).start("run", "job.yaml")
+        until(lambda: len(service.times) >= 20)
+        parked(project)
+        alone = len(service.times)
+        until(lambda: len(service.times) >= alone + 3)
+        is_over.set()
+        done = completed(project, ended(process))
+    into, tries = service.times[19 : alone + 3], service.times[alone : alone + 3]
+    assert len(into) <= 8 + 5 + (into[-1] - into[0]) / 0.4
     assert all(later - earlier > 0.4 for earlier, later in pairwise(tries))
     figures = done.record["resources"]["api"]
-    assert figures["opened"] >= 1 and figures["parked_seconds"] > 1.5
+    assert figures["opened"] >= 1 and figures["parked_seconds"] >= tries[-1] - tries[0]
 
 
 def test_a_service_that_goes_away_and_comes_back_costs_no_item(project: Project) -> None:
@@ -205,12 +204,12 @@ def test_rows_that_a_service_cannot_take_end_as_failed_and_stop_nobody(project: 
 
 
 def parked(project: Project) -> Execution:
-    """The execution, once it is seen that it has parked its service."""
+    """The execution, once it is seen that it has parked its service, and that nothing is on its way there."""
     folder: Path = project.executions[0]
 
     def is_parked() -> bool:
         state = Execution(folder).progress.resources.get("api")
-        return state is not None and state["parked_at"] is not None
+        return state is not None and state["parked_at"] is not None and state["in_flight"] == 0
 
     until(is_parked)
     return Execution(folder)

@@ -44,7 +44,7 @@ def run(path: Path, function: object = scored, *, filter: str | None = "n > 1", 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "batchrun", *arguments]
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=250, check=False)
 
 
 @pytest.fixture(params=["csv", "parquet", "folder"])

@@ -86,9 +86,7 @@ def test_a_budget_pauses_and_counts_over_all_resumes(work: Project, limit: str, 
 def test_a_time_limit_pauses_the_execution(work: Project, calls: Calls) -> None:
     """A job that takes longer than it may leaves a row for every item, and goes on when it may."""
     chosen = ("run.timeout_seconds=1.5", "run.grace_seconds=0.1", "workflow.nodes.first.call=steps:hold")
-    process = work.start("run", "job.yaml", *settings(*chosen))
-    calls.wait_for(4)
-    paused = ended(process)
+    paused = work.batchrun("run", "job.yaml", *settings(*chosen))
     assert paused.code == 4 and "run.timeout_seconds, 1.5 s, is used up" in paused.err, paused.err
     assert work.counters["cancelled_items"] == ITEMS
     (work.folder / "release").touch()

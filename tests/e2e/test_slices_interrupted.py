@@ -144,7 +144,7 @@ def test_only_the_item_fails_that_ends_its_worker(sliced: Project, call: str) ->
 def test_an_item_that_holds_its_worker_fails_at_its_deadline(sliced: Project) -> None:
     """Nothing written in Python can end such a call; its process ends itself, and the others go on."""
     _items(sliced, ["ok", "ok", "held", *["ok"] * 30])
-    run = sliced.batchrun("run", "job.yaml", "--set", "run.item_timeout_seconds=0.5", "--set", "run.grace_seconds=0.5")
+    run = sliced.batchrun("run", "job.yaml", "--set", "run.item_timeout_seconds=3")
     assert run.code == 3, run.err
     failed = [row for row in sliced.result.to_pylist() if row["status"] == "failed"]
     assert [(row["source_item_id"], row["error"]["type"]) for row in failed] == [(2, "Timeout")]
@@ -227,6 +227,7 @@ def test_what_an_item_had_done_is_kept_when_it_ends_its_worker(sliced: Project) 
     _items(sliced, ["ok", "exit", *["ok"] * 5])
     process = sliced.start("run", "job.yaml")
     until(lambda: bool(sliced.executions) and _has_begun(sliced.executions[0], 1))
+    until(lambda: Recovered(sliced.executions[0]).count("completed") == 6)  # what is not in the journal would run again
     sliced.write("kept", "")
     run = ended(process)
     assert run.code == 3 and "the items that it was at run again, one at a time" in run.err, run.err

@@ -148,7 +148,7 @@ def test_a_function_that_hangs_fails_its_item_and_does_not_hold_up_the_exit(work
 
 def test_a_function_that_hangs_without_a_deadline_yields_to_a_signal(work: Project, calls: Calls) -> None:
     """Neither the items queued behind it nor Ctrl-C have to wait for a call that never ends."""
-    process = work.start(*arguments("hang_at_3", "dataset.limit=20", "run.item_timeout_seconds=null", "run.grace_seconds=0.5"))
+    process = work.start(*arguments("hang_at_3", "dataset.limit=20", "run.item_timeout_seconds=null", "run.grace_seconds=2"))
     calls.wait_for(20)
     process.send_signal(signal.SIGINT)
     last = ended(process)

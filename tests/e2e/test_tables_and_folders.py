@@ -201,5 +201,5 @@ def test_commits_at_the_same_time_both_arrive(tmp_path: Path) -> None:
     with batchrun.Client() as client:
         both = [client.submit(job, overrides=export) for _ in range(2)]
         for each in both:
-            each.wait(timeout_seconds=100)
+            each.wait(timeout_seconds=250)
     assert set(rows_of(tmp_path / "results")) == {each.id for each in both}

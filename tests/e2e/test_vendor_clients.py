@@ -61,7 +61,7 @@ def told_by(client: str, program: str, base_url: str) -> Any:
     python = Path(sys.prefix) / "clients" / client / "bin" / "python"
     assert python.exists(), f"{client} is not installed: make test installs it from tests/clients/{client}.txt"
     command = [str(python), str(ROOT / "tests/clients" / program), base_url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -103,7 +103,7 @@ async def test_no_item_is_lost_when_the_grace_period_ends_in_the_middle_of_every
         nodes = [node("first", waits), node("call", call, "nodes.first.output"), node("last", waits, "nodes.call.output")]
     run = Run(parallelism=8, grace_seconds=0.03, retry=Retry(backoff=Backoff(initial_seconds=0.01)))
     try:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             results = await RowRun(nodes=nodes, run=run, window=50, on_start=stop_soon).results(rows(3_000))
     finally:
         forever.set()

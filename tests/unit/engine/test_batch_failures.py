@@ -181,7 +181,7 @@ async def test_a_plain_function_that_hangs_is_abandoned() -> None:
             forever.wait(60)
         return tens(ns)
 
-    nodes = [batched(Function(body).plain, 4, timeout_seconds=0.2, retry=ONCE)]
+    nodes = [batched(Function(body).plain, 4, timeout_seconds=0.8, retry=ONCE)]
     try:
         results = await RowRun(nodes=nodes, run=Run(parallelism=1), on_open=engines.append).results(rows(40))
         assert engines[0].abandoned_count == 3

@@ -289,7 +289,7 @@ def stuck() -> Iterator[threading.Event]:
 def test_a_call_that_hangs_leaves_nothing(runs: Runs, stuck: threading.Event) -> None:
     """What runs past its deadline is a failure: the next execution calls it again."""
     counted = Counted(lambda n: stuck.wait(60) if n == 1 else n)
-    row_run = RowRun(nodes=[node("hangs", counted.function(is_async=False), inputs=N, cache=True, timeout_seconds=0.05)], run=ONCE)
+    row_run = RowRun(nodes=[node("hangs", counted.function(is_async=False), inputs=N, cache=True, timeout_seconds=0.5)], run=ONCE)
     assert [result.status for result in runs.results(row_run, ROWS[:3])] == ["completed", "failed", "completed"]
     results = runs.results(row_run, ROWS[:3])
     assert [(result.status, result.nodes[0][10]) for result in results] == [("completed", True), ("failed", False), ("completed", True)]

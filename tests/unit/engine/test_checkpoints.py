@@ -179,7 +179,7 @@ async def test_an_abandoned_call_can_leave_nothing_any_more() -> None:
             assert context.last_checkpoint is None
         return n
 
-    hangs = node("asks", call, inputs=N, timeout_seconds=0.1, retry=SOON)
+    hangs = node("asks", call, inputs=N, timeout_seconds=1, retry=SOON)
     (result,) = await RowRun(nodes=[hangs], journal=journal, spending=spending).results(ROWS)
     assert (result.status, result.attempts, result.nodes[0][9]) == ("completed", 2, Usage(cost=1.0))
     assert raised == ["this call is over, it can leave no checkpoint: it ran past its deadline, or has returned"]

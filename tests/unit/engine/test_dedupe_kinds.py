@@ -94,7 +94,7 @@ async def test_errors_of_plain_functions_are_theirs() -> None:
 async def test_a_plain_function_that_hangs_is_left_alone(held: Held) -> None:
     """Its item fails at its deadline, and the next one makes a call of its own."""
     run = replace(ONCE, parallelism=4)
-    row_run = RowRun(nodes=[node("slow", held.call, inputs=K, dedupe=True, timeout_seconds=0.5)], run=run)
+    row_run = RowRun(nodes=[node("slow", held.call, inputs=K, dedupe=True, timeout_seconds=1.5)], run=run)
 
     async def let_go() -> None:
         await held.wait_for(2)

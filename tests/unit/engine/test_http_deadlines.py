@@ -37,11 +37,12 @@ async def test_a_request_in_doubt_is_only_sent_again_when_the_job_says_so(
             resource="api",
             request=HttpRequest(method=method, path="/"),
             idempotent=idempotent,
-            timeout_seconds=0.2,
+            timeout_seconds=1,
             retry=Retry(max_attempts=2, backoff=SOON, rules=node_rules) if node_rules else None,
         )
         run = Run(retry=Retry(max_attempts=2, backoff=SOON, rules=run_rules))
         (result,) = await RowRun(nodes=[call], run=run, resources={"api": Resource(base_url=server.url)}).results([{"n": 1}])
+        server.wait_until(lambda server: len(server.requests) >= sent)
         assert len(server.requests) == sent
         server.release(sent)
     assert result.error is not None

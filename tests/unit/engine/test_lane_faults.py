@@ -32,7 +32,7 @@ async def test_calls_that_are_late_but_come_back_do_not_count_as_hung() -> None:
     def slow(n: int) -> None:
         if n:
             come_back[n - 1].set()
-        come_back[n].wait(10)
+        come_back[n].wait(60)
 
     dispatchers: list[Dispatcher[Any]] = []
     late = node("late", slow, inputs=N, timeout_seconds=0.03)
@@ -51,11 +51,11 @@ async def test_an_abandoned_call_that_keeps_the_processor_busy_does_not_hold_bac
         while n == 0 and not is_over.is_set():
             pass
         if n:
-            at_once.wait(10)
+            at_once.wait(60)
 
     try:
         results = await RowRun(
-            nodes=[node("spins", call, inputs=N)], run=Run(parallelism=4, item_timeout_seconds=0.3, retry=Retry(max_attempts=1))
+            nodes=[node("spins", call, inputs=N)], run=Run(parallelism=4, item_timeout_seconds=3, retry=Retry(max_attempts=1))
         ).results(rows(4))
     finally:
         is_over.set()
@@ -72,7 +72,7 @@ async def test_a_retry_goes_before_items_that_have_not_begun() -> None:
         if n == 0 and calls.count(0) == 1:
             raise ConnectionError("again")
         if n % 100 == 99:  # so that the event loop gets to queue the retry before the lane has gone through all items
-            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(10)
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(60)
         return n
 
     await RowRun(nodes=[node("call", call, inputs=N)], run=Run(parallelism=1, retry=SOON), window=1_900).results(rows(1_900))

@@ -53,7 +53,7 @@ def test_a_lane_whose_item_is_given_up_does_not_hold_up_others() -> None:
         return await hangs(n)
 
     job = Run(parallelism=1, retry=Retry(max_attempts=2, backoff=Backoff(initial_seconds=0, max_seconds=0)))
-    results = anyio.run(RowRun(nodes=[flow(run, timeout_seconds=0.2)], run=job).results, rows(5))
+    results = anyio.run(RowRun(nodes=[flow(run, timeout_seconds=1)], run=job).results, rows(5))
     released.set()
     assert names(results) == ["failed", *["completed"] * 4]
     assert sorted(calls) == [0, 0, 1, 2, 3, 4]

@@ -73,7 +73,8 @@ for round in range(5):
             found = cache.get(blake2b(b"%d" % other, digest_size=20).digest())
             assert found in (None, b'{"n":%d,"text":""}' % other), found
     cache.close()
-print(notes)
+# Who reads at the moment at which another process opens or closes the file does not wait for it long, and makes the call.
+print([note for note in notes if not note.startswith("the cache is not used") or "another process keeps it locked" not in note])
 """
 
 

@@ -118,10 +118,18 @@ def test_a_sink_that_hangs_loses_events_and_holds_up_nobody(hanging: Hanging) ->
     """The queue is bounded, the end comes in bounded time, other sinks hear everything, and people hear how many were lost."""
     taken: list[Any] = []
     notes: list[str] = []
-    broadcast = Broadcast([hanging, taken.append], notes.append)
+    all_told = threading.Event()
+
+    def take(each: Any) -> None:
+        taken.append(each)
+        if len(taken) == 101:
+            all_told.set()
+
+    broadcast = Broadcast([hanging, take], notes.append)
     broadcast.tell(event(0))
     assert hanging.has_begun.wait(PATIENCE_SECONDS)
     broadcast.put([event(number) for number in range(1, 101)])
+    assert all_told.wait(PATIENCE_SECONDS)
     (report,) = broadcast.close(timeout_seconds=0.2)
     assert (report.told, report.failed, report.dropped) == (0, 0, 101)
     assert numbers(taken) == list(range(101))
