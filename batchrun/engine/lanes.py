@@ -29,6 +29,7 @@ _SHORT_SECONDS, _LONG_CHUNK_SECONDS = 0.0001, 0.02  # items that take less are h
 _LARGEST_CHUNK = 1024
 _TICK_SECONDS = 0.01
 _STUCK_SECONDS = 0.02
+_OVERDUE_SECONDS = 0.06  # a chunk takes longer where others use the processor, too; taken out early, it becomes rows elsewhere
 _HUNG_SECONDS = 0.2
 _BUSY_PROCESSOR_RATIO = 0.8
 _BLOCKING_SECONDS = 0.0002
@@ -195,7 +196,8 @@ class LanePool:
             ages.append(now - began if runs else 0.0)
             if ages[-1] > _STUCK_SECONDS and self._hooks.is_late(runs[0], step, began):
                 self._abandon(lane, current, step, began)
-            if now - lane.chunk_began > _STUCK_SECONDS and (count := len(lane.finished) + len(lane.left)):
+            is_overdue = ages[-1] > _STUCK_SECONDS or now - lane.chunk_began > _OVERDUE_SECONDS
+            if is_overdue and (count := len(lane.finished) + len(lane.left)):
                 lane.item_seconds = (now - lane.chunk_began) / count
                 self._collect([lane], everything=True)
         self._dismiss()
