@@ -16,7 +16,7 @@ from batchrun.results.spill import Spilled, SpillFile
 
 _BATCH_ROWS = 4096
 _SHOWN = 5
-_MERGE_BYTES = 16 * 2**20
+_STEP_BYTES = 8 * 2**20
 _LONG_ROWS = 500
 _ROW_BYTES = 500
 _NODE_BYTES = 200
@@ -29,7 +29,8 @@ class Reorder:
     New results are sorted as Python objects, which is the cheapest way to undo the small disorder of parallel work; an
     unbroken stretch from the next expected ordinal on leaves at once. What has to wait behind a missing ordinal waits
     as Arrow batches, built once, in memory up to `buffer_bytes` and then on the disk. A heap holds the stretches of
-    consecutive ordinals of all waiting batches, so that merging them needs no look at any row.
+    consecutive ordinals of all waiting batches, so that merging them needs no look at any row. When the missing ordinal
+    comes, gigabytes may have waited for it: they leave in steps, between which the caller can do what is more urgent.
 
     Args:
         build: makes a record batch of sorted results.
@@ -91,11 +92,11 @@ class Reorder:
         rows = _Batch(batch)
         for stretch in _stretches(ordinals):
             heappush(self._waiting, (ordinals[stretch.start], next(self._sequence), stretch, rows))
-        self._drain()
+        self.drain()
         self._hold(rows)
 
     def settle(self) -> None:
-        """Turn all results that were added into Arrow, and emit what can leave.
+        """Turn all results that were added into Arrow, and emit some of what can leave.
 
         Raises:
             OSError: the spill file cannot be written.
@@ -103,14 +104,32 @@ class Reorder:
         """
         self._settle(everything=True)
 
+    def drain(self) -> bool:
+        """Emit rows whose turn has come: some megabytes, or a larger batch. Whether there are more of them."""
+        pieces: list[tuple[_Batch, range]] = []
+        size_bytes = 0.0
+        while self._waiting and self._waiting[0][0] <= self.next_ordinal and size_bytes <= _STEP_BYTES:
+            first, _, rows, batch = heappop(self._waiting)
+            seen = min(self.next_ordinal - first, len(rows))
+            self.doubled += range(first, first + seen)
+            self.next_ordinal = max(self.next_ordinal, first + len(rows))
+            pieces.append((batch, rows[seen:]))
+            batch.rows_left -= len(rows)
+            if not batch.rows_left:
+                self._waiting_bytes -= batch.held_bytes
+            size_bytes += batch.row_bytes * len(rows)
+        self._merge(pieces)
+        return bool(self._waiting) and self._waiting[0][0] <= self.next_ordinal
+
     def finish(self) -> None:
         """Emit everything that is left, over the gaps."""
         self.settle()
         while self._waiting:
             first = self._waiting[0][0]
-            self.missing.append(range(self.next_ordinal, first))
-            self.next_ordinal = first
-            self._drain()
+            if first > self.next_ordinal:
+                self.missing.append(range(self.next_ordinal, first))
+                self.next_ordinal = first
+            self.drain()
 
     def wrong(self, expected_items: int) -> str:
         """What is missing or doubled, for people, once everything is emitted; empty when nothing is."""
@@ -149,7 +168,7 @@ class Reorder:
             for rows in stretches:
                 if rows.start < cut:
                     heappush(self._waiting, (ordinals[rows.start], next(self._sequence), rows[: cut - rows.start], batch))
-            self._drain()
+            self.drain()
             self._hold(batch)
 
     def _without_doubles(self, results: list[ItemResult]) -> tuple[list[ItemResult], list[int]]:
@@ -160,25 +179,6 @@ class Reorder:
             else:
                 kept.append(result)
         return kept, list(map(_ordinal, kept))
-
-    def _drain(self) -> None:
-        """Emit the stretches whose turn it is."""
-        pieces: list[tuple[_Batch, range]] = []
-        size_bytes = 0.0
-        while self._waiting and self._waiting[0][0] <= self.next_ordinal:
-            first, _, rows, batch = heappop(self._waiting)
-            seen = min(self.next_ordinal - first, len(rows))
-            self.doubled += range(first, first + seen)
-            self.next_ordinal = max(self.next_ordinal, first + len(rows))
-            pieces.append((batch, rows[seen:]))
-            batch.rows_left -= len(rows)
-            if not batch.rows_left:
-                self._waiting_bytes -= batch.held_bytes
-            size_bytes += batch.row_bytes * len(rows)
-            if size_bytes > _MERGE_BYTES:
-                self._merge(pieces)
-                pieces, size_bytes = [], 0.0
-        self._merge(pieces)
 
     def _merge(self, pieces: list[tuple[_Batch, range]]) -> None:
         """Emit rows of batches one piece after another: long pieces as slices, short ones put together."""

@@ -211,14 +211,14 @@ class ResultWriter:
                 self._reorder.add_rows(batch, ordinals)
 
     def _next(self) -> _Message | None:
-        """What was put next; null at the end. Commits when it is time, whether something comes or not."""
+        """What was put next; null at the end. Commits when it is time, and writes rows that waited for others, step by step."""
         while True:
             seconds = self._commits.seconds_left
             if seconds == 0 and not (self._commits.may_wait and not self._queue.empty()):
                 self._commit()
                 continue
             with suppress(Empty):
-                return self._queue.get(timeout=seconds)
+                return self._queue.get(timeout=0 if self._reorder.drain() else seconds)
 
     def _take(self, message: _Message) -> None:
         if isinstance(message, Checkpoint):
