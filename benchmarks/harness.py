@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.child import TICKS_PER_SECOND, descendants
+from benchmarks.child import TICKS_PER_SECOND, descendants, kill_tree
 from benchmarks.model import BenchmarkError, Case, CaseResult, Measured, Round, Variant
 
 ROOT = Path(__file__).parents[1]
@@ -106,9 +105,8 @@ def measure(call: str, arguments: Mapping[str, Any], python: str = sys.executabl
     task = {"call": call, "arguments": dict(arguments), "answer": str(answer), "started": time.monotonic()}
     environment = {**os.environ, **_SILENT, "BATCHRUN_HOME": str(Path(arguments["folder"]) / "home"), "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            [python, "-m", "benchmarks.child", json.dumps(task)], cwd=ROOT, env=environment, stdout=said, stderr=said
-        )
+        command = [python, "-m", "benchmarks.child", json.dumps(task)]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=said, stderr=said)
         with _Sampler(process.pid) as sampler:
             try:
                 process.wait(_TIMEOUT_SECONDS)
@@ -130,12 +128,10 @@ def measure(call: str, arguments: Mapping[str, Any], python: str = sys.executabl
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a process that still runs, with all that it started: nothing of it may run beside the next measurement."""
     if process.poll() is None:
-        below = [number for number, _ in descendants(process.pid)]
-        process.kill()
-        for number in below:
-            with suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
+        kill_tree(process.pid)
         process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 class _Sampler:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,13 @@ def encodings(path: Path) -> list[tuple[Any, ...]]:
     group = pq.ParquetFile(path).metadata.row_group(0)
     columns = [group.column(at) for at in range(group.num_columns)]
     return [(each.path_in_schema, each.compression, sorted(each.encodings), each.is_stats_set) for each in columns]
+
+
+def commands() -> Iterator[str]:
+    """Of all processes that run."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has just ended
+            yield path.read_text(errors="replace")
 
 
 @pytest.mark.parametrize(
@@ -176,20 +186,24 @@ def test_a_mistake_in_the_command_is_told_before_anything_is_measured(words: Seq
     assert said in done.stderr
 
 
-def test_what_was_measured_outlives_an_interruption(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_what_was_measured_outlives_an_interruption(number: signal.Signals, tmp_path: Path) -> None:
     """An hour of measurements must not be lost to a key, and nothing may go on running."""
-    words = ["--quick", "--only", "durability,waiting", "--items", "durability=100,waiting=10000000", "--json", str(tmp_path / "out.json")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "waiting, 50 at a time, round 1 of 1: loop" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
-    assert process.returncode == 130
-    assert "interrupted: 1 cases were measured" in said
+    words = ["--quick", "--only", "durability,waiting", "--items", "durability=100,waiting=1000000", "--json", str(tmp_path / "out.json")]
+    said = tmp_path / "said.txt"
+    with said.open("wb") as file:
+        environment = {**os.environ, "TMPDIR": str(tmp_path)}
+        process = subprocess.Popen([sys.executable, "-m", "benchmarks", *words], cwd=ROOT, env=environment, stdout=file, stderr=file)
+        while "waiting, 50 at a time, round 1 of 1: loop" not in said.read_text():
+            assert process.poll() is None, said.read_text()
+            time.sleep(0.05)
+    process.send_signal(number)
+    process.wait()
+    while any(str(tmp_path) in command for command in commands()):
+        time.sleep(0.05)
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "interrupted: 1 cases were measured" in said.read_text()
     assert [case["case"] for case in json.loads((tmp_path / "out.json").read_text())["cases"]] == ["durability"]
 
 
