@@ -191,7 +191,10 @@ def target_of(address: str | httpx.URL, query: str = "") -> Target:
         origin, path, own_query = _target_of_short(address)
         if len(query) <= _LONGEST_ADDRESS - _SHORT_ADDRESS:
             return Target(origin, path, f"{own_query}&{query}" if own_query and query else query or own_query)
-    return _target(f"{address}{'&' if '?' in str(address) else '?'}{query}" if query else address)
+    if not query:
+        return _target(address)
+    whole = str(address).partition("#")[0]  # a query that comes after a fragment would be part of it
+    return _target(f"{whole}{'&' if '?' in whole else '?'}{query}")
 
 
 # Many jobs send all their requests to one address, but for the query.

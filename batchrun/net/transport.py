@@ -19,6 +19,7 @@ import yarl
 from aiohttp.abc import AbstractResolver
 
 from batchrun.net.hosts import USUAL_PORTS
+from batchrun.net.kept import Connector, Response
 from batchrun.net.messages import LARGE_BODY_BYTES, ReceivedResponse, Target, WrittenRequest, target_of
 from batchrun.net.transport_errors import as_httpx
 from batchrun.net.ways import Way
@@ -67,9 +68,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         proxy_of: Callable[[str, str], str | None] | None = None,
     ) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=max_connections or 0, keepalive_timeout=KEEP_ALIVE_SECONDS, resolver=resolver, ssl=tls or True
-            ),
+            connector=Connector(limit=max_connections or 0, keepalive_timeout=KEEP_ALIVE_SECONDS, resolver=resolver, ssl=tls or True),
+            response_class=Response,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_SKIPPED_HEADERS,
@@ -140,17 +140,21 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     async def _send_watched(self, request: httpx.Request, body: _Body, write_seconds: float) -> aiohttp.ClientResponse:
         """Send a request whose body must be taken in time, piece by piece."""
-        loop = asyncio.get_running_loop()
+        loop, is_answered = asyncio.get_running_loop(), False
 
         async def pieces() -> AsyncIterator[bytes]:
             async for piece in _in_pieces(body):
-                deadline.reschedule(loop.time() + write_seconds)
+                if not is_answered:  # a service may begin to answer while it takes the request
+                    deadline.reschedule(loop.time() + write_seconds)
                 yield piece
-            deadline.reschedule(None)
+            if not is_answered:
+                deadline.reschedule(None)
 
         try:
             async with asyncio.timeout(None) as deadline:
-                return await self._send_body(request, pieces())
+                response = await self._send_body(request, pieces())
+                is_answered = True
+                return response
         except TimeoutError as error:
             if not deadline.expired():
                 raise

@@ -34,6 +34,9 @@ def as_httpx(error: Exception, request: httpx.Request | None = None) -> httpx.Tr
     if isinstance(error, aiohttp.ClientResponseError):
         # What follows the colon is the malformed data itself.
         return httpx.RemoteProtocolError(f"the answer is not valid HTTP: {error.message.partition(':')[0]}", request=request)
+    if type(error) is aiohttp.ClientConnectionError and error.__cause__ is not None:
+        # What gives the body failed. The text of aiohttp holds the proxy, password included.
+        return httpx.WriteError(f"the request could not be sent in full: {error.__cause__}", request=request)
     return httpx.ReadError(str(error), request=request)
 
 

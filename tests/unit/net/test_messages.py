@@ -36,6 +36,12 @@ def test_a_query_that_is_appended_makes_the_same_address(path: str, query: str) 
         assert target_of(address, query) == target_of(whole)
 
 
+@pytest.mark.parametrize("path", ["/items", "/" + "a" * 300, "/items?a=1", f"/items?a={'1' * 300}"])
+def test_a_query_is_appended_before_a_fragment(path: str) -> None:
+    """A fragment is never sent, and what comes after its sign would be none of the query."""
+    assert target_of(f"http://service.test{path}#part?", "id=7") == target_of(f"http://service.test{path}", "id=7")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "[::1]:8080", "käse.test", "service.test:443"])
 def test_hosts_are_those_of_httpx(host: str) -> None:
     """A request goes where its address says, whatever form the host has."""
