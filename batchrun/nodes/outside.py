@@ -80,7 +80,7 @@ def _imported(target: str) -> Any:
     try:
         value: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         where = "on the Python path, in the job's folder or in the working directory"
         raise InvalidValue(f"there is no module {module_name!r} {where}") from None

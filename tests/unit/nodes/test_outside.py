@@ -6,10 +6,14 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
+import pytest
+
 from batchrun.core.job import NodeOptions, Workflow
-from batchrun.nodes.outside import Pauses
+from batchrun.nodes.outside import Pauses, found
 from batchrun.workflows.compiler import Surroundings, compile_workflow
 from batchrun.workflows.node import NodeCall, NodeCompiler
 from batchrun.workflows.plan import Plan
@@ -41,6 +45,18 @@ class BoundNode(NodeOptions):
     def bind(self, compiler: NodeCompiler) -> NodeCall:
         self.compilers.append(compiler)
         return NodeCall(call=lambda _scope: None)
+
+
+def test_what_a_module_misses_is_not_the_module_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told that a module is not there looks for it, and not for what is to be installed."""
+    told: list[str] = []
+    (tmp_path / "not_installed_flows.py").write_text("import not_installed")
+    monkeypatch.syspath_prepend(tmp_path)
+    compiler: Any = SimpleNamespace(problem=lambda message, *_path: told.append(message))
+    assert found("not_installed_flows:FLOW", compiler, "flow") is None
+    assert found("not_there:FLOW", compiler, "flow") is None
+    assert told[0] == "importing it failed: ModuleNotFoundError: No module named 'not_installed'"
+    assert told[1].startswith("there is no module 'not_there'")
 
 
 def test_a_question_that_lanes_come_to_at_once_has_one_plan() -> None:
