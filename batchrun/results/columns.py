@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from batchrun.core.errors import ErrorRecord
 from batchrun.core.items import ITEM_STATUSES, Item, ItemResult, ItemStatus, NodeRecord, Told, Usage
+from batchrun.results.reorder import about_bytes
 from batchrun.results.rows import ResultRows, ascending
 from batchrun.results.schema import ERROR, NODE_EXECUTION, TIMESTAMP, USAGE, ResultLayout
 from batchrun.results.totals import COUNTED
@@ -94,7 +95,7 @@ class ResultColumns:
 
     def packed(self, results: Sequence[ItemResult]) -> ResultRows | None:
         """The rows of results that come in any order; null for a few, and for those of which no rows can be made: `rows` tells why."""
-        if len(results) < FEWEST_ROWS:
+        if len(results) < FEWEST_ROWS or about_bytes(results) > _MOST_BYTES:
             return None
         try:
             rows = self.rows(*ascending(results))

@@ -42,7 +42,7 @@ class GroupCommit:
     """Writes to the journal, and decides when it is brought to the disk. One thread at a time.
 
     Args:
-        journal: null: nothing is kept, and nothing is ever due.
+        journal: null: nothing is kept.
         spent: counters that are written whenever they have changed.
 
     Raises:
@@ -68,9 +68,8 @@ class GroupCommit:
         return time.monotonic() - self._due < _MOST_LATE_SECONDS
 
     def expect(self) -> None:
-        """Something was taken that is to be on the disk soon."""
-        if self._journal is not None:
-            self._due = min(self._due, time.monotonic() + _COMMIT_SECONDS)
+        """Something was taken that is to be on the disk soon, or, without a journal, on its way into the result."""
+        self._due = min(self._due, time.monotonic() + _COMMIT_SECONDS)
 
     def nodes(self, nodes: Sequence[KeptNode]) -> None:
         """Take what nodes of items that are not completed have come to."""

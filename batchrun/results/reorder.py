@@ -20,6 +20,7 @@ _STEP_BYTES = 8 * 2**20
 _LONG_ROWS = 500
 _ROW_BYTES = 500
 _NODE_BYTES = 200
+_LOOKED_AT = 8
 _ordinal = attrgetter("item.ordinal")
 
 
@@ -84,7 +85,7 @@ class Reorder:
             self._settle()
 
     def add_rows(self, batch: pa.RecordBatch, ordinals: Sequence[int]) -> None:
-        """Take rows that are in Arrow form already, in ascending order of their ordinals.
+        """Take rows that are in Arrow form already, in ascending order of their ordinals; `drain` emits what can leave.
 
         Raises:
             OSError: the spill file cannot be written.
@@ -92,11 +93,10 @@ class Reorder:
         rows = _Batch(batch)
         for stretch in _stretches(ordinals):
             heappush(self._waiting, (ordinals[stretch.start], next(self._sequence), stretch, rows))
-        self.drain()
         self._hold(rows)
 
     def settle(self) -> None:
-        """Turn all results that were added into Arrow, and emit some of what can leave.
+        """Turn all results that were added into Arrow; `drain` emits what can leave.
 
         Raises:
             OSError: the spill file cannot be written.
@@ -168,7 +168,8 @@ class Reorder:
             for rows in stretches:
                 if rows.start < cut:
                     heappush(self._waiting, (ordinals[rows.start], next(self._sequence), rows[: cut - rows.start], batch))
-            self.drain()
+            if not everything:
+                self.drain()
             self._hold(batch)
 
     def _without_doubles(self, results: list[ItemResult]) -> tuple[list[ItemResult], list[int]]:
@@ -250,6 +251,12 @@ def _size_bytes(results: Sequence[ItemResult]) -> int:
         for node in nodes:
             size += _NODE_BYTES + len(node[5] or b"") + len(node[6] or b"")
     return size
+
+
+def about_bytes(results: Sequence[ItemResult]) -> float:
+    """The same, as a few of them tell: to find out by making rows of them would take as long as to make them."""
+    some = results[:: max(len(results) // _LOOKED_AT, 1)]
+    return _size_bytes(some) / len(some) * len(results)
 
 
 def _text_bytes(value: Any) -> int:

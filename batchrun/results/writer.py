@@ -74,8 +74,7 @@ class ResultWriter:
         self._is_durable = journal is not None
         self._recovered = recovered
         self._queue: SimpleQueue[_Message | None] = SimpleQueue()
-        self._handed_over = 0
-        self._taken = 0
+        self._handed_over = self._taken = 0
         self._failure: BaseException | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="batchrun-results", daemon=True)
@@ -154,8 +153,8 @@ class ResultWriter:
         """
         self._stop()
         with explained(self._path):
-            self._settle()
             self._reorder.add_rows(self._columns.unfinished(columns, status), ordinals)
+            self._reorder.drain()
         self._tally.add_unfinished(status, columns.num_rows)
 
     def finish(self, metadata: Mapping[str, str], expected_items: int) -> ResultTotals:
@@ -171,7 +170,6 @@ class ResultWriter:
         try:
             self._stop()
             with explained(self._path):
-                self._settle()
                 self._reorder.finish()
                 totals = self._tally.snapshot()
                 self._reconcile(totals, expected_items)
@@ -187,7 +185,7 @@ class ResultWriter:
         self._closed = not self._is_durable  # what has finished is kept for a resume
         self._queue.put(None)
         self._thread.join()
-        if self._failure is None:
+        if self._failure is None and self._is_durable:
             with suppress(ExecutionError, OSError, pa.ArrowException):  # it is given up anyway
                 self._commit()
         self._closed = True
@@ -209,16 +207,19 @@ class ResultWriter:
             for ordinals, batch in self._recovered.rows():
                 self._tally.add_rows(batch)
                 self._reorder.add_rows(batch, ordinals)
+                self._reorder.drain()
 
     def _next(self) -> _Message | None:
-        """What was put next; null at the end. Commits when it is time, and writes rows that waited for others, step by step."""
+        """What was put next; null at the end. Commits when it is time, and else writes rows that waited for others, step by step."""
         while True:
-            seconds = self._commits.seconds_left
-            if seconds == 0 and not (self._commits.may_wait and not self._queue.empty()):
+            if self._commits.seconds_left == 0 and not (self._commits.may_wait and not self._queue.empty()):
                 self._commit()
                 continue
             with suppress(Empty):
-                return self._queue.get(timeout=0 if self._reorder.drain() else seconds)
+                return self._queue.get_nowait()
+            if not self._reorder.drain():
+                with suppress(Empty):
+                    return self._queue.get(timeout=self._commits.seconds_left)
 
     def _take(self, message: _Message) -> None:
         if isinstance(message, Checkpoint):
@@ -227,23 +228,25 @@ class ResultWriter:
             self._taken += message.weight
             self._tally.merge(message.tally)
             self._commits.frame(message.body)
-            self._reorder.add_rows(message.batch(), message.ordinals)
             self._commits.expect()
+            self._reorder.add_rows(message.batch(), message.ordinals)
+            self._reorder.drain()
         elif isinstance(message, ResultRows):
             self._taken += message.weight
             self._tally.add_items(message)
             self._gathered.add(message)
-            if self._gathered.is_full:
-                self._settle()  # results among them, too: without a journal nothing else does, and the rows after them would wait
             self._commits.expect()
+            if self._gathered.is_full:
+                self._settle()
+                self._reorder.drain()
         elif isinstance(message[0], KeptNode):
             self._commits.nodes(message)  # type: ignore[arg-type] # a list of one kind
         else:
             results: Sequence[ItemResult] = message  # type: ignore[assignment] # as above
             self._taken += len(results)
             self._tally.add_results(results)
-            self._reorder.add(results)
             self._commits.expect()
+            self._reorder.add(results)
 
     def _batch(self, results: Sequence[ItemResult]) -> pa.RecordBatch:
         """Make a batch of sorted results; it is in the journal before anything else is done with it."""
@@ -252,28 +255,27 @@ class ResultWriter:
         self._commits.rows(rows.batch, rows.ordinals)
         return rows.batch
 
-    def _add_gathered(self) -> None:
+    def _settle(self) -> None:
         for rows in self._gathered.take():
             self._tally.add_executions(rows)
             self._commits.rows(rows.batch, rows.ordinals)
             self._reorder.add_rows(rows.batch, rows.ordinals)
-
-    def _settle(self) -> None:
-        self._add_gathered()
         self._reorder.settle()
 
     def _commit(self) -> None:
-        if self._is_durable:
-            self._settle()
-            self._commits.commit()
+        self._settle()
+        self._commits.commit()
+        self._reorder.drain()  # only now: to write a row group takes as long as a commit may be late
 
     def _stop(self) -> None:
-        """Let the thread finish its work; from here on the caller writes."""
+        """Let the thread finish its work, and bring it to the disk; from here on the caller writes."""
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
         self._closed = True
         self._refuse_if_broken()
+        with explained(self._path):
+            self._commit()
 
     def _refuse_if_broken(self, count: int | None = None) -> None:
         """Raise what broke the writer; for results that come, also that it was ended."""
@@ -285,9 +287,8 @@ class ResultWriter:
             raise ExecutionError(f"{count} results came after {self._path} was closed; they are not in it")
 
     def _reconcile(self, totals: ResultTotals, expected_items: int) -> None:
-        reorder = self._reorder
-        wrong = reorder.wrong(expected_items)
-        if wrong or {totals.total_items, self._file.rows, reorder.next_ordinal} != {expected_items}:
+        wrong = self._reorder.wrong(expected_items)
+        if wrong or {totals.total_items, self._file.rows, self._reorder.next_ordinal} != {expected_items}:
             raise ExecutionError(
                 f"the result does not add up, so {self._path} was not written: {expected_items} items were loaded, "
                 f"{self._file.rows} have a row{wrong}. This is a bug in batchrun: please report it"

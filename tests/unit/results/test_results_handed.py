@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -99,15 +100,21 @@ def test_rows_count_in_the_backlog_by_their_size(tmp_path: Path, make_results: M
     assert large.weight == STEP
 
 
-def test_rows_leave_although_a_few_results_come_before_them(tmp_path: Path, make_results: MakeResults) -> None:
-    """Without a journal, nothing else would turn those few into rows, and all after them would wait until the end."""
+@pytest.mark.parametrize("comes_first", ["results", "rows"])
+def test_what_was_put_leaves_although_a_little_of_the_other_kind_comes_before_it(
+    tmp_path: Path, make_results: MakeResults, comes_first: Literal["results", "rows"]
+) -> None:
+    """Also without a journal: else those few would lie there until the end, and all after them wait for them on the disk."""
     results = make_results(70_000, window_rows=1_000)
     writer = ResultWriter(tmp_path, LAYOUT)
-    writer.put(results[:10])
-    for first in range(10, len(results), 1_000):
-        made = writer.pack(results[first : first + 1_000])
-        assert made is not None
-        writer.put_rows(made)
+    for first in range(0, len(results), STEP):
+        some = results[first : first + STEP]
+        if (first == 0) == (comes_first == "results"):
+            writer.put(some)
+        else:
+            made = writer.pack(some)
+            assert made is not None
+            writer.put_rows(made)
     deadline = time.monotonic() + 60
     while not any(path.stat().st_size > 100_000 for path in tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -126,9 +133,16 @@ def test_rows_that_come_too_late_are_refused(tmp_path: Path, make_results: MakeR
 
 
 def test_rows_of_many_megabytes_are_left_to_the_writer(tmp_path: Path, make_results: MakeResults) -> None:
-    """No column of a batch may reach 2 GiB, and what is put is cut into parts."""
+    """No column of a batch may reach 2 GiB, and what is put is cut into parts; to make such rows twice would take time and memory."""
     results = make_results(STEP, output=lambda _ordinal: b'"%s"' % (b"x" * 200_000))
     writer = ResultWriter(tmp_path, LAYOUT)
-    assert writer.pack(results) is None
+    pool = pa.default_memory_pool()
+    used = pa.proxy_memory_pool(pool)
+    pa.set_memory_pool(used)
+    try:
+        assert writer.pack(results) is None
+    finally:
+        pa.set_memory_pool(pool)
+    assert used.max_memory() < 2**20
     writer.put(results)
     assert writer.finish({}, STEP).total_items == STEP

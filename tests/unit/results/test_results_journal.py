@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -14,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,10 +20,8 @@ from hypothesis import strategies as st
 from batchrun.core.errors import ErrorRecord, ExecutionError
 from batchrun.core.items import ITEM_STATUSES, ItemResult, KeptNode, NodeRecord, Usage
 from batchrun.results import Journal, Recovered, ResultLayout, ResultTotals, ResultWriter, read_results
-from batchrun.results.files import hidden
 from batchrun.results.journal import NODES as NODES_FRAME
 from batchrun.results.journal import frames
-from batchrun.results.reader import RESULT_FILE
 
 ONE_FRAME_PER_ITEM = 8
 """`buffer_bytes` that let nothing wait: each result is a frame of its own, in the order they were put."""
@@ -241,40 +237,6 @@ def test_checkpoints_that_come_together_go_to_the_disk_together(tmp_path: Path, 
             writer.abandon()
     path = tmp_path / "journal" / "000001.journal"
     assert sum(frame.kind == NODES_FRAME for frame in frames(memoryview(path.read_bytes()))) < 100
-
-
-def test_what_waited_for_an_item_does_not_hold_up_the_journal(
-    tmp_path: Path, layout: ResultLayout, make_results: Callable[..., Any]
-) -> None:
-    """When an item that hung ends, gigabytes may have waited for it: other items are brought to the disk before all of that is written."""
-    results = make_results(64, output=lambda _: b'"%s"' % os.urandom(500_000).hex().encode())
-    at_work, may_go_on = threading.Event(), threading.Event()
-    written: list[int] = []
-
-    def spent() -> dict[str, int]:
-        """Called for each commit, by the thread that writes the result."""
-        written.append(hidden(tmp_path / RESULT_FILE).stat().st_size)
-        at_work.set()
-        may_go_on.wait()
-        return {}
-
-    async def run() -> None:
-        checkpoint = asyncio.ensure_future(writer.checkpoint(KeptNode(70, 70, 1, "final", checkpoint=b"1")))
-        await asyncio.sleep(0)  # it is handed over
-        may_go_on.set()
-        await checkpoint
-
-    with epoch(tmp_path) as journal:
-        writer = ResultWriter(tmp_path, layout, journal=journal, spent=spent, buffer_bytes=16 * 2**20)
-        writer.put(results[1:])
-        at_work.wait()
-        writer.put(results[:1])
-        asyncio.run(run())
-        writer.finish({}, len(results))
-
-    assert written[1] < written[-1] / 2
-    metadata = pq.read_metadata(tmp_path / RESULT_FILE)
-    assert max(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)) < 20 * 2**20
 
 
 def test_one_process_at_a_time_runs_an_execution(tmp_path: Path) -> None:
