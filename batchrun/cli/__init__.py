@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from keyword import iskeyword
 from typing import NoReturn
@@ -73,11 +75,13 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line and exit."""
     gc.set_threshold(*_RARE_COLLECTIONS)
+    _open_streams()
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:  # click's word for KeyboardInterrupt
-        click.echo("aborted", err=True)
-        sys.exit(130)
+        with suppress(OSError):
+            click.echo("aborted", err=True)
+        _leave(130)  # threads of calls that hang are left behind
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -87,6 +91,27 @@ def main() -> NoReturn:
     except BatchrunError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+        _leave(1)  # what is not written yet cannot be written either
     except SystemExit:  # click's way out when whoever reads our output has closed it, which is no failure
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without what Python does at the end."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _open_streams() -> None:
+    """Send standard streams that are closed nowhere: else the first file that is opened takes the number of one."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 - lives as long as the process

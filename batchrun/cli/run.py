@@ -74,6 +74,9 @@ def told(execution: Execution, *, quiet: bool, as_json: bool) -> int:
                 click.echo(trouble, err=True)
         elif execution.error is not None and execution.stop_reason not in {"signal", "user", "cancel"}:
             click.echo(headline(execution), err=True)
+    except OSError:  # nobody reads that, or it goes to a full disk
+        must_leave = True
+    try:
         if as_json:
             click.echo(json.dumps(execution.record, indent=2, ensure_ascii=False))
     except BrokenPipeError:  # nobody reads any more

@@ -109,7 +109,12 @@ class Dispatcher(Generic[Waiting]):
         self._ended_items.end_unstarted(self._engine.withdraw())
         self._changed.set()
         self._crew.look()
-        asyncio.get_running_loop().call_later(self._run.grace_seconds, self._grace_is_over)
+        asyncio.get_running_loop().call_later(self._run.grace_seconds, self.abandon)
+
+    def abandon(self) -> None:
+        """Wait no longer for items at work."""
+        self._engine.abandon_all()
+        self._grace_scope.cancel()
 
     async def run_chunks(self) -> None:
         """Run all items, in chunks: for work that never waits on the event loop.
@@ -141,10 +146,6 @@ class Dispatcher(Generic[Waiting]):
         if fault is not None:
             raise fault
         self._judge(at_end=self._total in (None, self.counts.processed))
-
-    def _grace_is_over(self) -> None:
-        self._engine.abandon_all()
-        self._grace_scope.cancel()
 
     def _most_open(self, run: Run) -> int:
         # Of two batches one can fill up while the other one is being called.
@@ -291,8 +292,7 @@ class Dispatcher(Generic[Waiting]):
 
     def _sink_broke(self) -> None:
         self._changed.set()
-        self._grace_scope.cancel()
-        self._engine.abandon_all()
+        self.abandon()
 
     def _judge(self, *, at_end: bool = False) -> None:
         breach = policy_breach(self._run.failure_policy, failed=self.counts.failed, completed=self.counts.completed_here, at_end=at_end)

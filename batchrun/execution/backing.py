@@ -31,6 +31,9 @@ class Dispatching(Protocol):
     def stop(self, cause: Stop) -> None:
         """Start no more items; those at work may go on for the grace period."""
 
+    def abandon(self) -> None:
+        """Wait no longer for items at work."""
+
 
 class Working(Protocol):
     """Knows what open items are doing."""

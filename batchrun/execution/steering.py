@@ -19,6 +19,7 @@ from batchrun.execution.record import Record
 from batchrun.execution.tuning import shown, tuning
 from batchrun.net.shared import tune
 
+_CANCELLED_SECONDS = 1.0  # for async functions to be cancelled in; some refuse to be
 _SAME_SIGNAL_SECONDS = 1.0  # `timeout` and some supervisors send each signal to the process and to its group
 
 
@@ -92,8 +93,7 @@ class Steering:
             self._signalled_at = time.monotonic()
             self._stop_by_signal(name)
         elif self._is_told or time.monotonic() - self._signalled_at > _SAME_SIGNAL_SECONDS:
-            if self._loop is not None:
-                self._loop.set_exception_handler(lambda _loop, _context: None)  # what is cut off need not be reported
+            self._abort(name)
             raise KeyboardInterrupt(name)
 
     def on_request(self, request: Request) -> None:
@@ -106,6 +106,19 @@ class Steering:
             self.stop(Stop("user", f"paused by {request.by}"))
         else:
             self._cancel(request)
+
+    def _abort(self, name: str) -> None:
+        """Have the event loop end, whatever runs on it."""
+        loop, dispatcher = self._loop, self._dispatcher
+        if loop is None or dispatcher is None:
+            return
+
+        def interrupt() -> None:
+            raise KeyboardInterrupt(name)
+
+        loop.set_exception_handler(lambda _loop, _context: None)  # what is cut off need not be reported
+        self._on_loop(dispatcher.abandon)
+        self._on_loop(lambda: loop.call_later(_CANCELLED_SECONDS, interrupt))
 
     def _begin_stop(self) -> None:
         requested, dispatcher = self.requested, self._dispatcher
@@ -169,7 +182,7 @@ class Steering:
             tune(self._prepared.resources[name], **limits)
         self._on_note(f"{shown(request.settings)}: set by {request.by}")
 
-    def _on_loop(self, action: Callable[[], None]) -> None:
+    def _on_loop(self, action: Callable[[], object]) -> None:
         loop = self._loop
         if loop is not None:
             with suppress(RuntimeError):  # it has just been closed: all items have ended

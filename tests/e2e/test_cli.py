@@ -200,26 +200,6 @@ def test_an_execution_is_found_where_it_is(ended_project: Project) -> None:
     assert too_long.code == 1 and "Traceback" not in too_long.err
 
 
-def test_a_reader_that_closes_the_pipe_is_no_error(ended_project: Project) -> None:
-    """`batchrun results | head -1` ends quietly."""
-    command = ended_project.start("results", "--json")
-    assert command.stdout is not None
-    command.stdout.close()
-    assert command.stderr is not None
-    assert (command.stderr.read(), command.wait()) == ("", 0)
-    command.stderr.close()
-
-
-def test_a_run_whose_output_nobody_reads_keeps_its_result_and_its_exit_code(project: Project) -> None:
-    """A closed terminal or pipe must not cost the work that was done."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    ended = project.batchrun("run", "job.yaml", "--json", stdout=writing, stderr=writing)
-    os.close(writing)
-    assert ended.code == 0
-    assert project.counters["completed_items"] == 3
-
-
 def test_validate_and_plan_read_the_job_and_run_nothing(project: Project) -> None:
     """A job can be looked at before it costs anything: what is valid, what is read, where the filter goes."""
     valid = project.batchrun("validate", "job.yaml", "--limit", "1")

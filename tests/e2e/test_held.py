@@ -126,7 +126,7 @@ def test_a_call_that_holds_the_interpreter_ends_the_process_which_says_why(work:
 def test_a_resume_ends_the_call_alone(work: Project) -> None:
     """The item whose call never returns fails at its deadline, in a process; all others complete, in the same command."""
     run(work, "2")
-    resumed = work.batchrun("resume")
+    resumed = work.batchrun("resume", "--set", "run.item_timeout_seconds=10")
     assert resumed.code == 3, resumed.err
     assert "run first, in processes" in resumed.err
     assert statuses(work) == {"completed": ITEMS - 1, "failed": 1}
@@ -140,7 +140,7 @@ def test_a_resume_reaches_what_python_workflows_call(work: Project) -> None:
     """A function that a workflow calls runs in a thread like any other, and can hold the interpreter like any other."""
     calls(work, "flow")
     assert run(work, "2").code == 1
-    assert work.batchrun("resume").code == 3
+    assert work.batchrun("resume", "--set", "run.item_timeout_seconds=10").code == 3  # other items wait that long for their process
     assert errors(work) == {f"item {BAD}": ("Timeout", "match")}
     assert statuses(work) == {"completed": ITEMS - 1, "failed": 1}
 

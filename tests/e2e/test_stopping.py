@@ -28,6 +28,21 @@ async def hold(size: int) -> int:
     return size
 
 
+def hang(size: int) -> int:
+    tell()
+    threading.Event().wait()
+    return size
+
+
+async def refuse_to_end(size: int) -> int:
+    tell()
+    while True:
+        try:
+            await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            pass
+
+
 def hang_at_3(size: int) -> int:
     tell()
     if size == 3:
@@ -109,9 +124,10 @@ def test_a_signal_pauses_the_execution_and_every_item_keeps_its_row(work: Projec
     assert (work.record["status"], work.record["stop_reason"], work.record["error"]) == ("paused", "signal", f"stopped by {number.name}")
 
 
-def test_a_second_signal_aborts_at_once(work: Project, calls: Calls) -> None:
+@pytest.mark.parametrize("function", ["hold", "hang", "refuse_to_end"])
+def test_a_second_signal_aborts_at_once(work: Project, calls: Calls, function: str) -> None:
     """Who does not want to wait for calls in flight gets the prompt back and nothing that looks like a result, and can still resume."""
-    process = work.start(*arguments("hold"))
+    process = work.start(*arguments(function, "run.grace_seconds=3600"))
     calls.wait_for(4)
     process.send_signal(signal.SIGINT)
     line_of(process)
@@ -121,9 +137,10 @@ def test_a_second_signal_aborts_at_once(work: Project, calls: Calls) -> None:
     assert last.err.endswith("aborted\n")
     assert "Traceback" not in last.err
     assert work.files == {"execution.json", "inputs.parquet", "journal"}
-    (work.folder / "release").touch()
-    assert work.batchrun("resume").code == 0
-    assert work.counters["completed_items"] == ITEMS
+    if function == "hold":
+        (work.folder / "release").touch()
+        assert work.batchrun("resume").code == 0
+        assert work.counters["completed_items"] == ITEMS
 
 
 def test_a_signal_that_comes_too_late_to_stop_anything_completes(work: Project, calls: Calls) -> None:

@@ -128,7 +128,12 @@ class Slices:
         if not is_first:
             return
         self.stop_cause = cause
-        asyncio.get_running_loop().call_later(self._run.grace_seconds + _LATE_SECONDS, self._kill)
+        asyncio.get_running_loop().call_later(self._run.grace_seconds + _LATE_SECONDS, self.abandon)
+
+    def abandon(self) -> None:
+        """Wait no longer for items at work."""
+        for seat in self._seats:
+            seat.kill()
 
     # What the seats ask
 
@@ -241,7 +246,7 @@ class Slices:
     def break_off(self, error: ExecutionError) -> None:
         """See `Hub`."""
         self._fault = self._fault or error
-        self._kill()
+        self.abandon()
 
     async def _written(self, message: Checkpointed) -> Written:
         self.account.begun.keep([message.node])
@@ -262,10 +267,6 @@ class Slices:
         breach = policy_breach(policy, failed=counts.failed, completed=counts.completed_here, at_end=at_end)
         if breach is not None:
             self.stop(Stop("failure_policy", breach))
-
-    def _kill(self) -> None:
-        for seat in self._seats:
-            seat.kill()
 
     def _run_of_worker(self, parallelism: int) -> Run:
         open_items = self._run.max_open_items
