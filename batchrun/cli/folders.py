@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+_HERE = Path.cwd()
+"""Where the command was called: functions of the job may go elsewhere."""
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -40,5 +42,4 @@ def execution_folder(execution: str, runs: Path) -> Path:
 
 def near(folder: Path) -> Path:
     """The folder as it is written in the working directory."""
-    here = Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) and folder != here else folder
+    return folder.relative_to(_HERE) if folder.is_relative_to(_HERE) and folder != _HERE else folder

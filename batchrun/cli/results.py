@@ -10,7 +10,6 @@ import click
 
 from batchrun.cli.folders import execution_folder
 from batchrun.core.addresses import address_problem
-from batchrun.core.errors import JobError
 from batchrun.core.output import Export
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     from polars.exceptions import PolarsError
 
     from batchrun.results import Rows, export_results, result_lines
-    from batchrun.results.reader import matching
+    from batchrun.results.reader import bad_filter, matching
 
     folder = execution_folder(execution, runs)
     exports = _exports(formats, by, table, escape_formulas=escape_formulas)
@@ -84,7 +83,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     try:
         frame = (rows.frame if filter_ is None else matching(rows.frame, filter_)).head(head).collect()
     except PolarsError as error:  # the schema allows the filter, but the values do not
-        raise JobError([f"filter {filter_!r} cannot be used: {str(error).partition(chr(10))[0]}"]) from None
+        raise bad_filter(error, filter_ or "", rows.frame) from None
     click.echo(_page(frame))
 
 

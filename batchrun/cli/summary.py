@@ -26,7 +26,7 @@ WAITING = {
     "call": "in a call",
     "lane": "for a thread",
     "backoff": "for another attempt",
-    "resource": "for a turn at a service",
+    "resource": "for a turn at a service or in a process",
     "batch": "for others of their batch",
 }
 """What open items wait for, in words."""

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import polars as pl
 
 from batchrun.core.errors import Problem, known_values
+from batchrun.core.filters import unknown_column
 from batchrun.core.job import Dataset
-from batchrun.datasets.expressions import BadExpression, parse, parse_filter, unknown_column
+from batchrun.datasets.expressions import BadExpression, parse, parse_filter
 from batchrun.datasets.schema import TYPE_NAMES, can_convert, converted, dtype_name, parse_type
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from batchrun.core.errors import known_values
+from batchrun.core.filters import why_refused
 from batchrun.datasets.schema import dtype_name
 
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
@@ -36,7 +36,7 @@ def parse(text: str, types: Mapping[str, pl.DataType]) -> tuple[pl.Expr, pl.Data
         dtype = one_null_row.select(expression.alias("value")).collect().schema["value"]
         plan = one_null_row.with_columns(expression.alias("value")).slice(1, 1).explain()
     except _POLARS_ERRORS as error:
-        raise BadExpression(_explained(str(error), text, types)) from error
+        raise BadExpression(why_refused(error, text, types)) from error
     # Polars moves a slice below a column only if each value of the column depends on nothing but its own row.
     if plan.startswith("SLICE"):
         raise BadExpression("must look at one row at a time; aggregates, window functions and unnest are not possible here")
@@ -63,23 +63,3 @@ def conjuncts(expression: pl.Expr) -> Iterator[pl.Expr]:
             yield from conjuncts(part)
     else:
         yield expression
-
-
-def unknown_column(name: str, known: Iterable[str]) -> str:
-    """What is wrong with a name that is no column."""
-    return f'unknown column "{name}"; {known_values(name, known, kind="columns")}'
-
-
-def _explained(message: str, text: str, types: Mapping[str, pl.DataType]) -> str:
-    missing = re.search(r'unable to find column "(.*?)"; valid', message)
-    if missing:
-        return unknown_column(missing[1], types) + ("; texts have single quotes" if f'"{missing[1]}"' in text else "")
-    first = message.split("\n", 1)[0]
-    unsupported = re.match(r"expression (\w+) \{.*is not currently supported", first)
-    if unsupported:
-        return f"{unsupported[1]} is not supported"
-    if "'date/datetime/time' to a string" in first or re.search(r"is_in' cannot check for (Date|Time)", first):
-        return "a date or time is compared with a text; write DATE '2024-02-01', TIMESTAMP '2024-02-01 12:00:00' or TIME '12:00:00'"
-    if first.startswith("cannot compare string with numeric type"):
-        return "a text is compared with a number; a column that is text by mistake gets its type from dataset.schema, such as {size: int64}"
-    return first if len(first) <= 300 else first[:300] + "…"

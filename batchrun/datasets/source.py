@@ -12,13 +12,14 @@ import polars as pl
 import pyarrow as pa
 
 from batchrun.core.errors import JobError, Problem
+from batchrun.core.filters import unknown_column
 from batchrun.core.job import Dataset
 from batchrun.core.plans import Pushdown
 from batchrun.datasets.checks import added_columns, cast_columns, declared_types, filter_of, name_problems, visible_columns
 from batchrun.datasets.convert import bad_rows, copies
 from batchrun.datasets.digests import digests_of, fingerprint_of
 from batchrun.datasets.discover import DataFile, Found
-from batchrun.datasets.expressions import conjuncts, unknown_column
+from batchrun.datasets.expressions import conjuncts
 from batchrun.datasets.layout import Layout, look_at
 from batchrun.datasets.loaded import Loaded
 from batchrun.datasets.parquet import ROW, ParquetTable, ReadFailed

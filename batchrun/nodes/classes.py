@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import sysconfig
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -119,5 +120,7 @@ def _step(instance: Any, name: str) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    place = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    libraries = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+    place = ([frame for frame in frames if not frame.filename.startswith(libraries)] or frames)[-1]
     return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"

@@ -20,7 +20,7 @@ _WAITS = {
     "call": "calls",
     "lane": "waiting for a thread",
     "backoff": "waiting for another attempt",
-    "resource": "waiting for a turn at a service",
+    "resource": "waiting for a turn at a service or in a process",
     "batch": "waiting for others of their batch",
 }
 

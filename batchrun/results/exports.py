@@ -20,7 +20,7 @@ from batchrun.results.delta_export import write_delta
 from batchrun.results.files import replacing
 from batchrun.results.flat_values import flat_column
 from batchrun.results.partitions import write_partitions
-from batchrun.results.reader import iter_results, result_metadata, scan_results
+from batchrun.results.reader import bad_filter, iter_results, result_metadata, scan_results
 from batchrun.results.schema import is_json
 from batchrun.workflows.encoding import encode
 
@@ -149,7 +149,7 @@ def _matches(rows: Rows, condition: str) -> pa.BooleanArray:
     try:
         column = rows.frame.with_columns(pl.sql_expr(condition).alias(_KEEP)).select(_KEEP).collect().to_series()
     except pl.exceptions.PolarsError as error:
-        raise JobError([f"filter {condition!r} cannot be used: {str(error).partition(chr(10))[0]}"]) from error
+        raise bad_filter(error, condition, rows.frame) from error
     if column.dtype != pl.Boolean:
         raise JobError([f"filter {condition!r} must be true or false for each row, but is of type {column.dtype}"])
     return column.fill_null(value=False).to_arrow()

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchrun.core.errors import ExecutionError, JobError
+from batchrun.core.filters import why_refused
 
 RESULT_FILE = "results.parquet"
 
@@ -60,8 +61,13 @@ def matching(frame: pl.LazyFrame, condition: str) -> pl.LazyFrame:
         found = frame.filter(pl.sql_expr(condition))
         found.collect_schema()
     except pl.exceptions.PolarsError as error:
-        raise JobError([f"filter {condition!r} cannot be used: {str(error).partition(chr(10))[0]}"]) from None
+        raise bad_filter(error, condition, frame) from None
     return found
+
+
+def bad_filter(error: pl.exceptions.PolarsError, condition: str, frame: pl.LazyFrame) -> JobError:
+    """What to raise when a condition on a frame is refused."""
+    return JobError([f"filter {condition!r} cannot be used: {why_refused(error, condition, frame.collect_schema())}"])
 
 
 def result_metadata(folder: Path) -> dict[str, str]:

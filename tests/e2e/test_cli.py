@@ -200,6 +200,14 @@ def test_an_execution_is_found_where_it_is(ended_project: Project) -> None:
     assert too_long.code == 1 and "Traceback" not in too_long.err
 
 
+def test_paths_are_told_from_where_the_command_was_called(project: Project) -> None:
+    """A function that goes to another folder must not make the paths useless that people copy from the terminal."""
+    project.write("steps.py", "import os\n\n\ndef tidy(text: str) -> str:\n    os.chdir('/')\n    return text\n")
+    ended = project.batchrun("run", "job.yaml")
+    assert ended.code == 0, ended.err
+    assert f"\nruns/{project.executions[0].name}/results.parquet\n" in ended.err
+
+
 def test_validate_and_plan_read_the_job_and_run_nothing(project: Project) -> None:
     """A job can be looked at before it costs anything: what is valid, what is read, where the filter goes."""
     valid = project.batchrun("validate", "job.yaml", "--limit", "1")

@@ -9,6 +9,7 @@ from tests.e2e.conftest import Calls, Project, ended
 
 STEPS = """\
 import asyncio, ctypes, os, re, signal, sys
+from pathlib import Path
 
 def fate(kind: str) -> str:
     print("at work on", kind)
@@ -40,7 +41,7 @@ def held(kind: str) -> str:
 
 class Model:
     def setup(self):
-        self.words = open("model").read()
+        self.words = Path("model").read_text()
 
     def __call__(self, kind):
         return self.words

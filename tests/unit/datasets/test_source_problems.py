@@ -32,7 +32,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path, refusal: Any) -> None
         "dataset.schema.tags: list<item: string> cannot become int64",
         'dataset.schema.zzz: unknown column "zzz"; columns: body, day, priority, tags',
         'dataset.with_columns.words: unknown column "bod"; did you mean "body"?',
-        "dataset.with_columns.tomorrow: unable to parse 'day + ' as Expr",
+        "dataset.with_columns.tomorrow: it is no expression; write one such as size * 2 > 10 AND name LIKE 'a%'",
         'dataset.filter: unknown column "prioritty"; did you mean "priority"?',
         'dataset.columns[1]: unknown column "boddy"; did you mean "body"?',
         'dataset.input_field: unknown column "bdy"; did you mean "body"?',
@@ -44,7 +44,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path, refusal: Any) -> None
     ("expression", "reason"),
     [
         ("prio", "must be true or false for each row, but is int64"),
-        ("prio >", "unable to parse"),
+        ("prio >", "it is no expression"),
         ('body = "x"', 'unknown column "x"; columns: body, day, prio; texts have single quotes'),
         ("prio = 'high'", "a text is compared with a number"),
         ("day >= '2024-02-01'", "write DATE '2024-02-01'"),

@@ -83,7 +83,8 @@ def test_filter_sees_the_whole_table(folder: Path) -> None:
     [
         ("statsu = 'failed'", "statsu"),
         ("attempts + 1", "must be true or false for each row, but is of type"),
-        ("status = ", "cannot be used"),
+        ("status = ", "cannot be used: it is no expression; write one such as"),
+        ("error.typ = 'x'", 'cannot be used: unknown field "error.typ"; did you mean "error.type"?'),
     ],
 )
 def test_filter_that_is_none_is_refused(folder: Path, condition: str, message: str) -> None:

@@ -1,0 +1,61 @@
+"""What is wrong with a SQL expression, in the words of who wrote it rather than of the library that refused it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from batchrun.core.errors import known_values
+
+_MOST_CHARACTERS = 300
+
+
+def why_refused(error: BaseException, text: str, types: Mapping[str, Any]) -> str:
+    """What an error of polars means.
+
+    Args:
+        error: raised for the expression.
+        text: the expression.
+        types: of the columns that it may name, as polars has them.
+    """
+    first = str(error).partition("\n")[0]
+    if type(error).__name__ == "StructFieldNotFoundError":
+        return _unknown_field(first, text, types)
+    if missing := re.match(r'unable to find column "(.*?)"; valid', first):
+        return unknown_column(missing[1], types) + ("; texts have single quotes" if f'"{missing[1]}"' in text else "")
+    if first.startswith("unable to parse"):
+        return "it is no expression; write one such as size * 2 > 10 AND name LIKE 'a%'"
+    if wrong := re.match(r"filter predicate must be of type `Boolean`, got `(.*?)`", first):
+        return f"must be true or false for each row, but is {wrong[1]}; compare it with something"
+    if unsupported := re.match(r"expression (\w+) \{.*is not currently supported", first):
+        return f"{unsupported[1]} is not supported"
+    if "'date/datetime/time' to a string" in first or re.search(r"is_in' cannot check for (Date|Time)", first):
+        return "a date or time is compared with a text; write DATE '2024-02-01', TIMESTAMP '2024-02-01 12:00:00' or TIME '12:00:00'"
+    if first.startswith("cannot compare string with numeric type"):
+        return "a text is compared with a number; a column that is text by mistake gets its type from dataset.schema, such as {size: int64}"
+    return first if len(first) <= _MOST_CHARACTERS else first[:_MOST_CHARACTERS] + "…"
+
+
+def unknown_column(name: str, known: Iterable[str]) -> str:
+    """What is wrong with a name that is no column.
+
+    Example:
+        >>> unknown_column("id", ["id;name"])
+        'unknown column "id"; there is one column, "id;name": if ; is between columns, set dataset.csv.delimiter'
+    """
+    names = list(known)
+    for mark in ";|\t":
+        if len(names) == 1 and mark in names[0]:
+            shown = names[0].replace("\t", "\\t")
+            mark_shown = mark.replace("\t", "\\t")
+            return f'unknown column "{name}"; there is one column, "{shown}": if {mark_shown} is between columns, set dataset.csv.delimiter'
+    return f'unknown column "{name}"; {known_values(name, names, kind="columns")}'
+
+
+def _unknown_field(name: str, text: str, types: Mapping[str, Any]) -> str:
+    for column, dtype in types.items():
+        if re.search(rf"\b{re.escape(column)}\.{re.escape(name)}\b", text):
+            fields = [f"{column}.{field.name}" for field in getattr(dtype, "fields", ())]
+            return f'unknown field "{column}.{name}"; {known_values(f"{column}.{name}", fields, kind="fields")}'
+    return f'unknown field "{name}"'
