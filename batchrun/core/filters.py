@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -32,9 +33,42 @@ def why_refused(error: BaseException, text: str, types: Mapping[str, Any]) -> st
         return f"{unsupported[1]} is not supported"
     if "'date/datetime/time' to a string" in first or re.search(r"is_in' cannot check for (Date|Time)", first):
         return "a date or time is compared with a text; write DATE '2024-02-01', TIMESTAMP '2024-02-01 12:00:00' or TIME '12:00:00'"
+    if no_text := re.search(r"expected `?String`?(?: type)?, got:? `?([\w\[\]]+)", first):
+        return f"what is done with texts is done with {no_text[1]}; write CAST(column AS VARCHAR) for the text of a column"
     if first.startswith("cannot compare string with numeric type"):
         return "a text is compared with a number; a column that is text by mistake gets its type from dataset.schema, such as {size: int64}"
     return first if len(first) <= _MOST_CHARACTERS else first[:_MOST_CHARACTERS] + "…"
+
+
+def tree_of(expression: Any) -> dict[str, Any]:
+    """The parts of an expression of polars, as it writes them as JSON; none where they are nested too deep for that."""
+    try:
+        tree: dict[str, Any] = json.loads(expression.meta.serialize(format="json"))
+    except RecursionError:
+        return {}
+    return tree
+
+
+def compared_whole(expression: Any, types: Mapping[str, Any]) -> str | None:
+    """What is wrong with a comparison of a column of fields, or of lists, with one text or number, which would be true for no row.
+
+    Args:
+        expression: an expression of polars.
+        types: of the columns that it may name, as polars has them.
+    """
+    parts: list[Any] = [tree_of(expression)]
+    while parts:
+        part = parts.pop()
+        parts += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+        binary = part.get("BinaryExpr") if isinstance(part, dict) else None
+        sides = binary["left"] | binary["right"] if binary else {}
+        if "Literal" in sides and "Column" in sides:
+            name = sides["Column"]
+            if fields := [f"{name}.{field.name}" for field in getattr(types.get(name), "fields", ())]:
+                return f'column "{name}" has fields and is compared as a whole; {known_values("", fields, kind="fields")}'
+            if hasattr(types.get(name), "inner"):
+                return f'column "{name}" is a list and is compared with one value; write ARRAY_CONTAINS({name}, …)'
+    return None
 
 
 def unknown_column(name: str, known: Iterable[str]) -> str:

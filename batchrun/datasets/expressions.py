@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from batchrun.core.filters import why_refused
+from batchrun.core.filters import compared_whole, tree_of, why_refused
 from batchrun.datasets.schema import dtype_name
 
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
@@ -37,6 +36,8 @@ def parse(text: str, types: Mapping[str, pl.DataType]) -> tuple[pl.Expr, pl.Data
         plan = one_null_row.with_columns(expression.alias("value")).slice(1, 1).explain()
     except _POLARS_ERRORS as error:
         raise BadExpression(why_refused(error, text, types)) from error
+    if wrong := compared_whole(expression, types):
+        raise BadExpression(wrong)
     # Polars moves a slice below a column only if each value of the column depends on nothing but its own row.
     if plan.startswith("SLICE"):
         raise BadExpression("must look at one row at a time; aggregates, window functions and unnest are not possible here")
@@ -57,8 +58,7 @@ def parse_filter(text: str, types: Mapping[str, pl.DataType]) -> pl.Expr:
 
 def conjuncts(expression: pl.Expr) -> Iterator[pl.Expr]:
     """The parts of `a AND b AND c`: a row passes only if it passes each of them."""
-    tree = json.loads(expression.meta.serialize(format="json"))
-    if tree.get("BinaryExpr", {}).get("op") in {"And", "LogicalAnd"}:
+    if tree_of(expression).get("BinaryExpr", {}).get("op") in {"And", "LogicalAnd"}:
         for part in expression.meta.pop():
             yield from conjuncts(part)
     else:

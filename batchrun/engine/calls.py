@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import types
 from collections.abc import Callable, Generator, Sequence
-from math import floor
+from math import floor, inf
 from typing import Any, Protocol
 
 from batchrun.engine.attempt import LATE, Attempt, SharedAttempt, going_on, is_for_us, stoppable
@@ -58,7 +57,7 @@ class Calls:
         self.stretches = [_stretch(stage, self._callables) for stage in policy.plan.stages]
         self.walks = [_walk(policy.plan.stages[at:], self._callables) for at in range(len(policy.plan.stages))]
         self._epoch = settling.epoch
-        self._item_seconds = math.inf if policy.deadlines.item_timeout_seconds is None else policy.deadlines.item_timeout_seconds
+        self._item_seconds = inf if policy.deadlines.item_timeout_seconds is None else policy.deadlines.item_timeout_seconds
 
     def run_stretch(self, run: ItemRun, lane: Watched, now: float) -> float | None:  # noqa: C901, PLR0912 - calls cost more than branches
         """Run the nodes of the item's stage, which do not wait, one after another, in a lane thread.
@@ -249,7 +248,7 @@ def _walk(
         is_own = step.call_waits and step.batch is None and not (step.is_deduped or step.queues or step.asks_person)
         if others or not (stage.waits and is_plain and is_own and step.turn is None):
             break
-        walked.append((*entry[:5], math.inf if step.timeout_seconds is None else step.timeout_seconds, entry[6]))
+        walked.append((*entry[:5], inf if step.timeout_seconds is None else step.timeout_seconds, entry[6]))
     return walked
 
 

@@ -20,7 +20,7 @@ from batchrun.results.delta_export import write_delta
 from batchrun.results.files import replacing
 from batchrun.results.flat_values import flat_column
 from batchrun.results.partitions import write_partitions
-from batchrun.results.reader import bad_filter, iter_results, result_metadata, scan_results
+from batchrun.results.reader import bad_filter, condition_on, iter_results, result_metadata, scan_results
 from batchrun.results.schema import is_json
 from batchrun.workflows.encoding import encode
 
@@ -146,12 +146,11 @@ def result_lines(folder: Path, condition: str | None, count: int, rows: Rows | N
 
 def _matches(rows: Rows, condition: str) -> pa.BooleanArray:
     """Which rows match: one bit per row, decided over the whole table, so that window functions mean what they say."""
+    keep = condition_on(rows.frame, condition).alias(_KEEP)
     try:
-        column = rows.frame.with_columns(pl.sql_expr(condition).alias(_KEEP)).select(_KEEP).collect().to_series()
-    except pl.exceptions.PolarsError as error:
+        column = rows.frame.with_columns(keep).select(_KEEP).collect().to_series()
+    except pl.exceptions.PolarsError as error:  # of a value, as in a cast
         raise bad_filter(error, condition, rows.frame) from error
-    if column.dtype != pl.Boolean:
-        raise JobError([f"filter {condition!r} must be true or false for each row, but is of type {column.dtype}"])
     return column.fill_null(value=False).to_arrow()
 
 

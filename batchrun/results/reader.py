@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchrun.core.errors import ExecutionError, JobError
-from batchrun.core.filters import why_refused
+from batchrun.core.filters import compared_whole, why_refused
 
 RESULT_FILE = "results.parquet"
 
@@ -57,16 +57,28 @@ def matching(frame: pl.LazyFrame, condition: str) -> pl.LazyFrame:
     Raises:
         JobError: the condition is not one on these columns.
     """
+    return frame.filter(condition_on(frame, condition))
+
+
+def condition_on(frame: pl.LazyFrame, condition: str) -> pl.Expr:
+    """A SQL WHERE expression over the columns of a frame.
+
+    Raises:
+        JobError: the condition is not one on these columns.
+    """
+    types = frame.collect_schema()
     try:
-        found = frame.filter(pl.sql_expr(condition))
-        found.collect_schema()
+        expression = pl.sql_expr(condition)
+        pl.DataFrame(schema=types).clear(1).filter(expression)
     except pl.exceptions.PolarsError as error:
         raise bad_filter(error, condition, frame) from None
-    return found
+    if wrong := compared_whole(expression, types):
+        raise JobError([f"filter {condition!r} cannot be used: {wrong}"])
+    return expression
 
 
 def bad_filter(error: pl.exceptions.PolarsError, condition: str, frame: pl.LazyFrame) -> JobError:
-    """What to raise when a condition on a frame is refused."""
+    """What to raise when a condition on a frame is refused, for its columns or for their values."""
     return JobError([f"filter {condition!r} cannot be used: {why_refused(error, condition, frame.collect_schema())}"])
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from batchrun.core.filters import unknown_column, why_refused
+from batchrun.core.filters import compared_whole, tree_of, unknown_column, why_refused
 
-FRAME = pl.LazyFrame({"n": [1], "name": ["a"], "error": [{"type": "x", "message": "y"}]})
+FRAME = pl.LazyFrame({"n": [1], "name": ["a"], "error": [{"type": "x", "message": "y"}]}).with_columns(kind=pl.lit("a", pl.Categorical()))
 
 
 @pytest.mark.parametrize(
@@ -17,9 +17,11 @@ FRAME = pl.LazyFrame({"n": [1], "name": ["a"], "error": [{"type": "x", "message"
         ("", "it is no expression; write one such as size * 2 > 10 AND name LIKE 'a%'"),
         ("name", "must be true or false for each row, but is String; compare it with something"),
         ("nam = 'a'", 'unknown column "nam"; did you mean "name"?'),
-        ('name = "a"', 'unknown column "a"; columns: error, n, name; texts have single quotes'),
+        ('name = "a"', 'unknown column "a"; columns: error, kind, n, name; texts have single quotes'),
         ("error.typ = 'x'", 'unknown field "error.typ"; did you mean "error.type"?'),
         ("n > 'a'", "a text is compared with a number; a column that is text by mistake gets its type from dataset.schema, such as"),
+        ("n LIKE 'a%'", "what is done with texts is done with i64; write CAST(column AS VARCHAR) for the text of a column"),
+        ("LOWER(kind) = 'a'", "what is done with texts is done with cat; write CAST(column AS VARCHAR) for the text of a column"),
         ("nosuch(n) > 1", "unsupported function 'nosuch'"),
     ],
 )
@@ -35,3 +37,29 @@ def test_a_header_with_another_delimiter_is_seen(header: str, mark: str) -> None
     """A file with semicolons is one column wide, and its owner wonders where the others are."""
     assert unknown_column("id", [header]).endswith(f"if {mark} is between columns, set dataset.csv.delimiter")
     assert unknown_column("id", [header, "other"]).startswith('unknown column "id"; columns: ')
+
+
+def test_a_column_of_fields_is_not_compared_with_a_text() -> None:
+    """`error = 'Timeout'` is true for no row: who forgot the field would be told that there is nothing to do."""
+    types: dict[str, pl.DataType] = {
+        "n": pl.Int64(),
+        "error": pl.Struct({"type": pl.String(), "message": pl.String()}),
+        "tags": pl.List(pl.String),
+    }
+    for text in ("error = 'Timeout'", "n > 1 AND NOT 'Timeout' <> error"):
+        said = compared_whole(pl.sql_expr(text), types)
+        assert said == 'column "error" has fields and is compared as a whole; fields: error.message, error.type'
+    for text in ("tags = 'red'", "n = 1 OR tags = 'red'"):
+        assert (
+            compared_whole(pl.sql_expr(text), types)
+            == 'column "tags" is a list and is compared with one value; write ARRAY_CONTAINS(tags, …)'
+        )
+    for text in ("error.type = 'Timeout'", "error IS NULL", "ARRAY_CONTAINS(tags, 'red')", "n = 1", "error = error"):
+        assert compared_whole(pl.sql_expr(text), types) is None
+
+
+def test_a_filter_that_a_program_wrote_may_be_long() -> None:
+    """A thousand alternatives nest deeper than JSON may; they are a filter all the same."""
+    long = pl.sql_expr(" OR ".join(f"n = {number}" for number in range(2_000)))
+    assert tree_of(long) == {}
+    assert compared_whole(long, {"n": pl.Int64()}) is None
