@@ -14,7 +14,10 @@ _RARE_COLLECTIONS = (50_000, 20, 100)
 
 @contextmanager
 def signals_to(on_signal: Callable[[str], None]) -> Iterator[None]:
-    """Call `on_signal` with the name of each SIGINT and SIGTERM. Only in the main thread: Python gives signals to no other."""
+    """Call `on_signal` with the name of each SIGINT, SIGTERM and SIGHUP. Only in the main thread: Python gives signals to no other.
+
+    Where SIGHUP was ignored, as `nohup` has it, it still is.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -22,7 +25,10 @@ def signals_to(on_signal: Callable[[str], None]) -> Iterator[None]:
     def handle(number: int, _frame: FrameType | None) -> None:
         on_signal(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:

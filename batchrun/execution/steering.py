@@ -84,6 +84,8 @@ class Steering:
     def on_signal(self, name: str) -> None:
         """The first signal stops the execution; the second one, or one before it has begun, aborts it.
 
+        A terminal that goes away insists on nothing, though it may send its signal more than once.
+
         Raises:
             KeyboardInterrupt: to abort.
         """
@@ -92,6 +94,8 @@ class Steering:
         if self._signalled_at == math.inf:
             self._signalled_at = time.monotonic()
             self._stop_by_signal(name)
+        elif name == "SIGHUP":
+            return
         elif self._is_told or time.monotonic() - self._signalled_at > _SAME_SIGNAL_SECONDS:
             self._abort(name)
             raise KeyboardInterrupt(name)

@@ -48,19 +48,19 @@ def main() -> None:
     last_words = int(sys.argv[2])
     os.set_inheritable(last_words, False)
     connection.set_inheritable(False)
-    die_with(int(sys.argv[3]))
+    belong_to(int(sys.argv[3]))
     sys.argv[:] = ["batchrun-worker"]
     faulthandler.enable(last_words, all_threads=False)
-    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C reaches the whole group; when to end is up to the parent
-        signal.signal(number, lambda _number, _frame: None)
     inbox: SimpleQueue[bytes] = SimpleQueue()
     Thread(target=_listen, args=(connection, inbox), name="batchrun-listener", daemon=True).start()
     with asyncio.Runner() as runner:
         _serve(connection, inbox, runner)
 
 
-def die_with(parent: int) -> None:
-    """End this process when the one that started it ends, whatever ends that."""
+def belong_to(parent: int) -> None:
+    """End this process when the one that started it ends, whatever ends that, and for no signal that the terminal sends them both."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda _number, _frame: None)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before that

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
 import signal
 import subprocess
+import termios
 from collections import Counter
 
 import pytest
@@ -105,7 +109,7 @@ def run_all_but_one(work: Project, process: subprocess.Popen[str], last: Ended, 
     assert process.returncode == last.code
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "kill", "hang up"])
 def test_a_signal_pauses_the_execution_and_every_item_keeps_its_row(work: Project, calls: Calls, number: signal.Signals) -> None:
     """Calls in flight end and are kept; all other items, loaded or not, have rows that say they were not run."""
     process = work.start(*arguments("hold"))
@@ -141,6 +145,37 @@ def test_a_second_signal_aborts_at_once(work: Project, calls: Calls, function: s
         (work.folder / "release").touch()
         assert work.batchrun("resume").code == 0
         assert work.counters["completed_items"] == ITEMS
+
+
+def test_a_terminal_that_goes_away_stops_the_execution_as_a_person_would(work: Project, calls: Calls) -> None:
+    """A connection that breaks off costs nothing: what is in flight ends, though the terminal says more than once that it is gone."""
+    terminal, inside = pty.openpty()
+
+    def take_the_terminal() -> None:
+        fcntl.ioctl(inside, termios.TIOCSCTTY, 0)
+
+    process = work.start(
+        *arguments("hold"), stdin=inside, stdout=inside, stderr=inside, start_new_session=True, preexec_fn=take_the_terminal
+    )
+    os.close(inside)
+    calls.wait_for(4)
+    os.close(terminal)
+    process.send_signal(signal.SIGHUP)
+    (work.folder / "release").touch()
+    assert process.wait(60) == 130
+    assert (work.record["status"], work.record["error"], work.counters["completed_items"]) == ("paused", "stopped by SIGHUP", 4)
+    assert work.batchrun("resume").code == 0
+    assert work.counters["completed_items"] == ITEMS
+
+
+def test_what_ignores_the_end_of_its_terminal_goes_on(work: Project, calls: Calls) -> None:
+    """Who starts a job with `nohup` and logs out wants it done."""
+    process = work.start(*arguments("hold"), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    calls.wait_for(4)
+    process.send_signal(signal.SIGHUP)
+    (work.folder / "release").touch()
+    assert ended(process).code == 0
+    assert work.counters["completed_items"] == ITEMS
 
 
 def test_a_signal_that_comes_too_late_to_stop_anything_completes(work: Project, calls: Calls) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import os
-import signal
 import socket
 import sys
 import traceback
@@ -56,7 +55,7 @@ from batchrun.execution.slices.messages import (
 )
 from batchrun.execution.slices.rooms import Pace, RowsSink, SliceFeed
 from batchrun.flow.budget import Spending
-from batchrun.nodes.worker_main import die_with
+from batchrun.nodes.worker_main import belong_to
 from batchrun.store import Cache
 from batchrun.workflows.compiler import Surroundings, compile_workflow
 from batchrun.workflows.home import EXECUTION_FOLDER
@@ -71,11 +70,9 @@ def main() -> None:
     for descriptor in (connection.fileno(), words.fileno()):
         os.set_inheritable(descriptor, False)
     marks, parent = Marks(int(sys.argv[3])), int(sys.argv[4])
-    die_with(parent)
+    belong_to(parent)
     sys.argv[:] = ["batchrun-worker"]
     faulthandler.enable(words, all_threads=False)
-    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C reaches the whole group; when to end is up to the parent
-        signal.signal(number, lambda _number, _frame: None)
     link = Link(connection)
     start = link.receive()
     if start is None:
