@@ -22,7 +22,7 @@ workflow:
   nodes:
     - {id: size, type: template, template: "{{ item.size }}"}
     - {id: match, type: python, call: "steps:match", inputs: {size: "{{ item.size }}"}}
-run: {parallelism: 4, item_timeout_seconds: 1, retry: {max_attempts: 1}}
+run: {parallelism: 4, item_timeout_seconds: 3, retry: {max_attempts: 1}}
 """
 STEPS = f"""\
 import re
@@ -116,7 +116,7 @@ def test_a_call_that_holds_the_interpreter_ends_the_process_which_says_why(work:
     assert "batchrun resume goes on" in first.err
     assert "interrupted, resumable" in work.batchrun("list").out
     page = work.batchrun("show").out
-    assert "so its process was ended, after 3 s" in page
+    assert "so its process was ended, after 5 s" in page
     assert f"match ({work.folder / 'steps.py'}:10)" in page
     shown = json.loads(work.batchrun("show", "--json").out)
     assert shown["status"] == "interrupted"
@@ -171,7 +171,7 @@ def test_only_processes_of_batchrun_are_ended(work: Project) -> None:
 def test_long_calls_that_release_the_lock_are_left_alone(work: Project) -> None:
     """A healthy run of nothing but calls that block, each for longer than the process may be held, completes."""
     calls(work, "sleep")
-    work.write("job.yaml", JOB.replace("steps:match", "steps:sleep").replace("item_timeout_seconds: 1", "item_timeout_seconds: 60"))
+    work.write("job.yaml", JOB.replace("steps:match", "steps:sleep").replace("item_timeout_seconds: 3", "item_timeout_seconds: 60"))
     work.table("data.parquet", {"id": [f"item {row}" for row in range(4)], "size": range(4)})
     assert run(work, "-57").out == "completed\n"
     assert statuses(work) == {"completed": 4}

@@ -65,7 +65,7 @@ JOB = """\
 dataset: {path: data.csv, id: text}
 workflow:
   nodes:
-    - {id: odd, type: python, call: "steps:plain", inputs: {text: "{{ item.text }}"}, timeout_seconds: 1, max_output_bytes: 1000000}
+    - {id: odd, type: python, call: "steps:plain", inputs: {text: "{{ item.text }}"}, timeout_seconds: 5, max_output_bytes: 1000000}
     - {id: after, type: template, template: "{{ nodes.odd.output }}!"}
 run: {retry: {max_attempts: 1}, parallelism: 4}
 output: {path: runs}

@@ -58,7 +58,7 @@ name: fates
 dataset: {path: data.csv, id: kind}
 workflow:
   nodes:
-    - {id: fate, type: python, call: "steps:fate", inputs: {kind: "{{ item.kind }}"}, in: process, timeout_seconds: 2}
+    - {id: fate, type: python, call: "steps:fate", inputs: {kind: "{{ item.kind }}"}, in: process, timeout_seconds: 5}
 run: {retry: {max_attempts: 1}, parallelism: 4}
 output: {path: runs}
 """
@@ -110,7 +110,7 @@ def test_a_crash_in_a_batch_fails_one_item_of_it(project: Project) -> None:
 
 def test_no_worker_outlives_the_process_that_started_it(project: Project) -> None:
     """After kill -9 of a run, its workers are gone, however busy they are: nothing burns a core for nobody."""
-    prepared(project, GOOD, JOB.replace("steps:fate", "steps:held").replace("timeout_seconds: 2", "workers: 2"))
+    prepared(project, GOOD, JOB.replace("steps:fate", "steps:held").replace("timeout_seconds: 5", "workers: 2"))
     os.mkfifo(project.folder / "alive")
     process = project.start("run", "job.yaml")
     try:
@@ -127,7 +127,7 @@ def test_no_worker_outlives_the_process_that_started_it(project: Project) -> Non
 
 def test_the_first_interrupt_lets_calls_in_workers_end(project: Project, calls: Calls) -> None:
     """Ctrl-C goes to all processes of a terminal; the workers leave it to their parent when to end."""
-    prepared(project, GOOD, JOB.replace("steps:fate", "steps:waits").replace("timeout_seconds: 2", "workers: 2"))
+    prepared(project, GOOD, JOB.replace("steps:fate", "steps:waits").replace("timeout_seconds: 5", "workers: 2"))
     process = project.start("run", "job.yaml", start_new_session=True)
     try:
         calls.wait_for(2)
