@@ -9,6 +9,7 @@ from typing import Any
 
 from batchrun.core.errors import known_values
 
+_COMPARISONS = {"Eq", "NotEq", "EqValidity", "NotEqValidity", "Lt", "LtEq", "Gt", "GtEq"}
 _MOST_CHARACTERS = 300
 
 
@@ -61,7 +62,7 @@ def compared_whole(expression: Any, types: Mapping[str, Any]) -> str | None:
         part = parts.pop()
         parts += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
         binary = part.get("BinaryExpr") if isinstance(part, dict) else None
-        sides = binary["left"] | binary["right"] if binary else {}
+        sides = binary["left"] | binary["right"] if binary and binary["op"] in _COMPARISONS else {}
         if "Literal" in sides and "Column" in sides:
             name = sides["Column"]
             if fields := [f"{name}.{field.name}" for field in getattr(types.get(name), "fields", ())]:

@@ -58,6 +58,12 @@ def test_a_column_of_fields_is_not_compared_with_a_text() -> None:
         assert compared_whole(pl.sql_expr(text), types) is None
 
 
+def test_numbers_are_added_to_lists_and_taken_from_them() -> None:
+    """Only a comparison of a list with one number is a mistake: `scores + 1` adds to each of them."""
+    for text in ("scores + 1", "2 - scores", "scores + 1 = others"):
+        assert compared_whole(pl.sql_expr(text), {"scores": pl.List(pl.Int64), "others": pl.List(pl.Int64)}) is None
+
+
 def test_a_filter_that_a_program_wrote_may_be_long() -> None:
     """A thousand alternatives nest deeper than JSON may; they are a filter all the same."""
     long = pl.sql_expr(" OR ".join(f"n = {number}" for number in range(2_000)))
