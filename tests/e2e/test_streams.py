@@ -43,6 +43,17 @@ def test_a_run_whose_notes_go_nowhere_keeps_its_result_and_its_exit_code(project
     assert project.counters["completed_items"] == 3
 
 
+@pytest.mark.parametrize("where", ["workflow.nodes.tidy.in=process", "run.backend=processes"])
+def test_what_libraries_say_in_a_worker_goes_into_none_of_its_files(project: Project, where: str) -> None:
+    """With closed streams the first file of a worker would take the number that libraries write their messages to."""
+    steps = "import os\ndef tidy(text: str) -> str:\n    return ' '.join(os.readlink(f'/proc/self/fd/{n}') for n in (0, 1, 2))\n"
+    project.write("steps.py", steps)
+    command = [sys.executable, "-m", "batchrun", "run", "job.yaml", "--set", where]
+    closed = ["/bin/sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh", *command]
+    assert subprocess.run(closed, cwd=project.folder, env=default_home(), check=False).returncode == 0
+    assert set(project.result.column("output").to_pylist()) == {"/dev/null /dev/null /dev/null"}
+
+
 @pytest.mark.parametrize("arguments", [["results"], ["list"], ["run", "job.yaml", "--json"], ["--help"]], ids=" ".join)
 def test_output_that_cannot_be_written_is_told_and_fails_the_command(project: Project, arguments: list[str]) -> None:
     """Half a table on a full disk must not pass for a whole one, and its owner is not interested in our source code."""
