@@ -60,7 +60,8 @@ def main() -> None:
 def belong_to(parent: int) -> None:
     """End this process when the one that started it ends, whatever ends that, and for no signal that the terminal sends them both."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda _number, _frame: None)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # below `nohup`, also what functions start ignores it
+            signal.signal(number, lambda _number, _frame: None)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before that

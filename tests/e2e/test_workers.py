@@ -8,7 +8,7 @@ import signal
 from tests.e2e.conftest import Calls, Project, ended
 
 STEPS = """\
-import asyncio, ctypes, os, re, signal, sys
+import asyncio, ctypes, os, re, signal, subprocess, sys
 from pathlib import Path
 
 def fate(kind: str) -> str:
@@ -38,6 +38,10 @@ def held(kind: str) -> str:
     os.write(os.open("alive", os.O_WRONLY), b"at work\\n")
     while True:
         pass
+
+def started(kind: str) -> str:
+    program = "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip()
 
 class Model:
     def setup(self):
@@ -156,3 +160,11 @@ def test_a_model_that_cannot_be_loaded_fails_the_run_and_no_item(project: Projec
     resumed = project.batchrun("resume")
     assert resumed.code == 0, resumed.err
     assert project.counters["completed_items"] == len(GOOD)
+
+
+def test_what_functions_start_below_nohup_outlives_the_terminal_too(project: Project) -> None:
+    """Who starts a job with `nohup` and logs out wants it done, and with it the programs that its functions start."""
+    prepared(project, GOOD[:2], JOB.replace("steps:fate", "steps:started"))
+    run = project.batchrun("run", "job.yaml", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert run.code == 0, run.err
+    assert set(project.result.column("output").to_pylist()) == {"True"}
