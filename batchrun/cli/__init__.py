@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from keyword import iskeyword
 from typing import NoReturn
@@ -83,22 +85,29 @@ def main() -> NoReturn:
             click.echo("aborted", err=True)
         _leave(130)  # threads of calls that hang are left behind
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        _end(error.show, error.exit_code)
     except JobError as error:
-        click.echo(error, err=True)
-        sys.exit(2)
+        _end(partial(click.echo, error, err=True), 2)
     except BatchrunError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        _end(partial(click.echo, f"Error: {error}", err=True), 1)
     except OSError as error:
         if error.filename is not None:
             raise
-        click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+        with suppress(OSError):
+            click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
         _leave(1)  # what is not written yet cannot be written either
     except SystemExit:  # click's way out when whoever reads our output has closed it, which is no failure
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(tell: Callable[[], None], code: int) -> NoReturn:
+    """Say what is wrong, and end with this code, also when that cannot be said."""
+    try:
+        tell()
+    except OSError:
+        _leave(code)
+    sys.exit(code)
 
 
 def _leave(code: int) -> NoReturn:

@@ -63,3 +63,11 @@ def test_output_that_cannot_be_written_is_told_and_fails_the_command(project: Pr
     assert ended.code == 1
     assert ended.err.endswith("Error: the output cannot be written: No space left on device\n")
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["run", "bad.yaml"], 2), (["no-such-command"], 2), (["show", "none"], 1)], ids=str)
+def test_what_is_wrong_has_its_exit_code_also_when_it_cannot_be_said(project: Project, arguments: list[str], code: int) -> None:
+    """A supervisor whose log is on a full disk must tell a job that is wrong from one that failed."""
+    project.write("bad.yaml", "name: bad\n")
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        assert project.batchrun(*arguments, stderr=full).code == code
