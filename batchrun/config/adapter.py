@@ -88,7 +88,9 @@ def _strict(schema: Any) -> Any:
         return schema
     inner: Any = {key: value if key in _NOT_SCHEMAS else _strict(value) for key, value in schema.items()}
     match inner.get("type"):
-        case "int" | "bool" | "str":
+        case "int":
+            return core_schema.no_info_after_validator_function(_check_plain, inner | {"strict": True})
+        case "bool" | "str":
             return inner | {"strict": True}
         case "float":
             return inner | {"strict": True, "allow_inf_nan": False}
@@ -193,6 +195,8 @@ def _not_plain(value: Any, path: ValuePath) -> Iterator[tuple[ValuePath, str]]:
             yield from _not_plain(each, (*path, index))
     elif isinstance(value, float) and not math.isfinite(value):
         yield path, f"must be a finite number, got {value}"
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:  # execution.json could not hold it
+        yield path, f"must be a whole number from -2^63 to 2^64 - 1, got {shown(value)}"
     elif value is not None and not isinstance(value, str | int | float):
         yield path, f"must be text, a number, true, false, null, a list or a mapping; got {shown(value)}"
 

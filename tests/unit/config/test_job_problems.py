@@ -142,6 +142,8 @@ def test_every_mistake_is_reported_once_in_the_order_of_the_file() -> None:
         ({"vars": {"a": {1: 2}}}, "vars.a: keys must be text, got 1"),
         ({"vars": {1: 2}}, "vars[1]: must be text, got 1"),
         ({"vars": {"a": float("nan")}}, "vars.a: must be a finite number, got nan"),
+        ({"vars": {"a": [-(2**64)]}}, f"vars.a[0]: must be a whole number from -2^63 to 2^64 - 1, got -{2**64}"),
+        ({"run": {"parallelism": 2**64}}, f"run.parallelism: must be a whole number from -2^63 to 2^64 - 1, got {2**64}"),
     ],
 )
 def test_a_mistake_gives_one_message(values: dict[str, Any], message: str) -> None:

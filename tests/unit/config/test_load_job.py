@@ -146,7 +146,9 @@ RETRIES = st.builds(
     ).map(tuple),
 )
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
 )
 COMMON = {
     "timeout_seconds": st.none() | SECONDS,
@@ -156,7 +158,12 @@ COMMON = {
 JOBS = st.builds(
     Job,
     name=st.text(min_size=1),
-    dataset=st.builds(Dataset, path=st.text(), limit=st.none() | st.integers(0), sample=st.none() | st.builds(Sample, n=st.integers(0))),
+    dataset=st.builds(
+        Dataset,
+        path=st.text(),
+        limit=st.none() | st.integers(0, 2**64 - 1),
+        sample=st.none() | st.builds(Sample, n=st.integers(0, 2**64 - 1)),
+    ),
     workflow=st.builds(
         Workflow,
         nodes=st.tuples(
@@ -174,7 +181,10 @@ JOBS = st.builds(
         item_timeout_seconds=st.none() | SECONDS,
         retry=RETRIES,
         budget=st.builds(
-            Budget, max_calls=st.none() | st.integers(0), max_tokens=st.none() | st.integers(0), max_cost=st.none() | st.floats(0, 1e9)
+            Budget,
+            max_calls=st.none() | st.integers(0, 2**64 - 1),
+            max_tokens=st.none() | st.integers(0, 2**64 - 1),
+            max_cost=st.none() | st.floats(0, 1e9),
         ),
         timeout_seconds=st.none() | SECONDS,
         durable=st.booleans(),

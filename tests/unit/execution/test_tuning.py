@@ -85,6 +85,7 @@ def test_one_setting_need_not_be_in_a_list() -> None:
         ({"run.parallelism": 0}, "run.parallelism: must be ≥ 1, got 0"),
         ({"run.parallelism": "many"}, "run.parallelism"),
         ({"run.parallelism": 2.5}, "run.parallelism"),
+        (["run.parallelism=99999999999999999999"], "run.parallelism: must be a whole number from -2^63 to 2^64 - 1"),
         ({"run.parallelism": 33}, "run.max_open_items: must be ≥ parallelism (33), got 32"),
         ({"resources.api.max_concurrency": 0}, "resources.api.max_concurrency: must be ≥ 1, got 0"),
         ({"resources.api.max_concurency": 3}, "max_concurency"),
