@@ -18,7 +18,7 @@ from batchrun.dispatch.counts import Counts
 from batchrun.dispatch.crew import Crew
 from batchrun.dispatch.handover import HandOver
 from batchrun.dispatch.neighbours import Chunk, Rooms, Runner, Waiting
-from batchrun.dispatch.slots import NoSlot, Slots, WorkerSlot
+from batchrun.dispatch.slots import NoSlot, Slots, WorkerSlot, at_most
 from batchrun.dispatch.supply import Supply
 from batchrun.flow.failure import policy_breach
 
@@ -53,7 +53,7 @@ class Dispatcher(Generic[Waiting]):
         self._feed = rooms.feed
         self._sink = rooms.sink
         self._ended_items = HandOver(self.counts, rooms.sink, on_failed=self._judge, on_broken=self._sink_broke)
-        self._run = run
+        self._run = run = at_most(run, run.parallelism, total)
         self._slots = Slots(run.parallelism)
         self._max_open = self._most_open(run)
         self._total = total
@@ -91,10 +91,10 @@ class Dispatcher(Generic[Waiting]):
         Raises:
             ValueError: `parallelism` is below 1, or above `max_open_items`.
         """
-        self._run = replace(self._run, parallelism=parallelism)
+        self._run = at_most(self._run, parallelism, self._total)
         self._max_open = self._most_open(self._run)
         self._engine.resize(parallelism)
-        self._slots.resize(parallelism)
+        self._slots.resize(self._run.parallelism)
         self._changed.set()
         if self._crew.workers:  # it has begun, and runs items by workers
             for _ in range(self._slots.free):

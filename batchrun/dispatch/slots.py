@@ -6,8 +6,16 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 
 import anyio
+
+from batchrun.core.job import Run
+
+
+def at_most(run: Run, parallelism: int, total: int | None) -> Run:
+    """A run with so many items at once, but no more than there are: each has a worker, and a million take long to start."""
+    return replace(run, parallelism=parallelism if total is None else min(parallelism, max(total, 1)))
 
 
 class Slots:

@@ -15,6 +15,7 @@ from batchrun.core.executions import Stop
 from batchrun.core.job import Run
 from batchrun.core.policies import FailurePolicy
 from batchrun.datasets.handing import ORDINAL, packed_rows
+from batchrun.dispatch.slots import at_most
 from batchrun.engine.batches import BatchSizes
 from batchrun.engine.open_items import Activity
 from batchrun.engine.part_names import PartNames
@@ -70,7 +71,7 @@ class Slices:
         self.stop_cause: Stop | None = None
         self.batches: dict[str, BatchSizes] = {}
         self._start = start
-        self._run = start.loaded.run
+        self._run = at_most(start.loaded.run, start.loaded.run.parallelism, items.total)
         self._restorer = Restorer(plan, start.stale, start.loaded.job.output.node_executions, PartNames("", start.layout.parts))
         self._items = items
         self._ports = ports
@@ -115,8 +116,8 @@ class Slices:
 
     def resize(self, parallelism: int) -> None:
         """Work on this many items at once from now on."""
-        self._run = replace(self._run, parallelism=parallelism)
-        for seat, share in zip(self._seats, shares(parallelism, self._workers), strict=True):
+        self._run = at_most(self._run, parallelism, self._items.total)
+        for seat, share in zip(self._seats, shares(self._run.parallelism, self._workers), strict=True):
             seat.resize(share)
 
     def stop(self, cause: Stop) -> None:

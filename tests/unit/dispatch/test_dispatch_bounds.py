@@ -108,3 +108,21 @@ async def test_no_item_is_lost_when_the_grace_period_ends_in_the_middle_of_every
     finally:
         forever.set()
     assert [result.item.ordinal for result in results] == list(range(dispatchers[0].loaded_items))
+
+
+@pytest.mark.parametrize("parallelism", [2, 5000])
+def test_no_more_workers_begin_than_there_are_items(parallelism: int) -> None:
+    """A parallelism of very many, from the start or by `tune`, costs nothing: with a worker for each, nothing else would happen."""
+    tasks: list[int] = []
+
+    async def call(n: int) -> int:
+        tasks.append(len(asyncio.all_tasks()))
+        await anyio.sleep(10)
+        return n
+
+    def on_start(dispatcher: Dispatcher[Any]) -> None:
+        asyncio.get_running_loop().call_later(5, dispatcher.resize, 6000)
+
+    run = RowRun(nodes=[node("wait", call)], run=Run(parallelism=parallelism), total_items=4, on_start=on_start)
+    assert [result.output for result in run.results_virtually(rows(4))] == [0, 1, 2, 3]
+    assert max(tasks) < 20
