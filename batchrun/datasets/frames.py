@@ -27,7 +27,7 @@ def frame_of_values(values: Any) -> tuple[Any, str | None]:
     Dicts become rows. Other values become the only column, `input`. What is no list is returned as it is.
 
     Raises:
-        TypeError: the values do not have one type, or a column cannot hold one as it is.
+        TypeError: the values do not have one type, or polars cannot hold one as it is.
 
     Example:
         >>> frame_of_values(["a", "b"])[1]
@@ -47,6 +47,9 @@ def frame_of_values(values: Any) -> tuple[Any, str | None]:
         return pl.DataFrame({ONE_VALUE: column}), ONE_VALUE
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"the list is not a dataset: its values do not have one type: {str(error).partition(chr(10))[0]}") from error
+    except (pl.exceptions.PanicException, RuntimeError) as error:  # of decimals, which polars does not look at before
+        problem = "polars cannot hold one of its values; a Decimal must be finite and have at most 38 digits"
+        raise TypeError(f"the list is not a dataset: {problem}: {str(error).partition(chr(10))[0]}") from error
 
 
 def _check_kept(name: str, given: Sequence[Any], column: pl.Series) -> None:
@@ -97,9 +100,13 @@ def spool_frame(frame: Any, path: Path) -> None:
         path: where the file goes; replaced if there is one.
 
     Raises:
-        TypeError: `frame` is none of these, or holds a column that Parquet cannot store.
+        TypeError: `frame` is none of these, holds a column that Parquet cannot store, or is lazy and asks for what is not there.
     """
-    if isinstance(frame, pl.DataFrame | pl.LazyFrame) and pl.Object in frame.collect_schema().dtypes():
+    try:
+        types = frame.collect_schema().dtypes() if isinstance(frame, pl.DataFrame | pl.LazyFrame) else []
+    except pl.exceptions.PolarsError as error:
+        raise TypeError(f"the LazyFrame cannot be read: {str(error).partition(chr(10))[0]}") from error
+    if pl.Object in types:
         raise TypeError("the frame cannot be stored as Parquet: it has a column of Python objects; give it a type")
     stream = frame.collect_batches(chunk_size=_BATCH_ROWS) if isinstance(frame, pl.LazyFrame) else frame
     if not hasattr(stream, "__arrow_c_stream__"):

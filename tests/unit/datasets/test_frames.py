@@ -44,3 +44,9 @@ def test_what_is_no_frame_is_refused(tmp_path: Path, frame: Any) -> None:
     with pytest.raises(TypeError, match=r"give a path, a list, a polars DataFrame|cannot be stored as Parquet"):
         spool_frame(frame, tmp_path / "t.parquet")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lazy_frame_that_asks_for_no_column_is_refused(tmp_path: Path) -> None:
+    """Whatever is wrong with a dataset is said as a mistake in the job, also when polars finds it before it reads."""
+    with pytest.raises(TypeError, match=r'^the LazyFrame cannot be read: unable to find column "nope"'):
+        spool_frame(FRAME.lazy().select("nope"), tmp_path / "t.parquet")

@@ -82,3 +82,12 @@ KEPT: dict[str, list[Any]] = {
 def test_values_that_mean_the_same_in_one_type_are_taken(values: list[Any]) -> None:
     """Only what would be lost is a reason to refuse a list."""
     assert len(frame_of_values(values)[0]) == len(values)
+
+
+@pytest.mark.parametrize("value", [Decimal("NaN"), Decimal("1e60")], ids=["NaN", "61 digits"])
+@pytest.mark.parametrize("is_row", [True, False])
+def test_decimals_that_no_column_holds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Decimal, is_row: bool) -> None:
+    """A program that catches what is wrong with a job must not be ended by an error of a library, which is no `Exception`."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(batchrun.JobError, match=r"the list is not a dataset: .* a Decimal must be finite and have at most 38 digits"):
+        batchrun.map(repr, [{"a": value}] if is_row else [value], quiet=True)
