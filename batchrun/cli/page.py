@@ -125,7 +125,8 @@ def _places(execution: Execution) -> Iterator[tuple[str, str]]:
     name = dataset.get("path") or record.get("dataset_name")
     if name:
         version = record.get("dataset_version")
-        path = near(Path(record["job_folder"]) / name) if record.get("job_folder") else name
+        is_file = record.get("job_folder") and "://" not in name  # a path would have one slash of an address less
+        path = near(Path(record["job_folder"]) / name) if is_file else name
         path = path if version is None else f"{name}@{version}"
         limits = [f"{key} {dataset[key]}" for key in ("filter", "limit", "sample") if dataset.get(key) is not None]
         yield "dataset", "; ".join([str(path), *limits])

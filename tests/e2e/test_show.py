@@ -55,6 +55,15 @@ def test_a_page_says_how_an_execution_ended(done: Project) -> None:
     assert text.endswith(f"\nto run the failed items again: batchrun retry runs/{execution.name}\n")
 
 
+def test_the_address_of_a_dataset_is_shown_as_it_is(done: Project) -> None:
+    """It can be copied into a job, or given to another tool."""
+    path = done.executions[0] / "execution.json"
+    record = json.loads(path.read_text())
+    record["job"]["dataset"]["path"] = "s3://bucket/rows.parquet"
+    path.write_text(json.dumps(record))
+    assert fields(page(done))["dataset"] == ["s3://bucket/rows.parquet"]
+
+
 def test_nodes_are_shown_with_their_calls_and_times(done: Project) -> None:
     """Each node has its line, in the order of the job, with the numbers of the record."""
     header, *columns = cells(page(done, "--nodes").partition("\n\n")[2])
