@@ -5,6 +5,7 @@ Who may use them is said by the environment, in the variables that the tools of 
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import import_module
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ NOT_INSTALLED = "needs the package obstore: pip install 'batchrun[cloud]'"
 """What is said of something that cannot be done without the library."""
 
 _RETRY: dict[str, Any] = {"max_retries": 4}
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _MAY_BE_SECRET = re.compile(r"(?<=://)[^/\s@]*@|\?\S*")  # who calls, and signatures, in the addresses that the library tells
 
 
@@ -56,12 +58,21 @@ def is_installed() -> bool:
 
 
 def store_of(url: str) -> Any:
-    """The bucket of an address, for the functions of the library. Nothing is asked of it yet."""
+    """The bucket of an address, for the functions of the library. Nothing is asked of it yet.
+
+    Raises:
+        ObjectProblem: the environment leads to no server. The library would not say so, but panic at the first request.
+    """
     scheme, bucket, _ = Address.of(url)
+    for name in _ENDPOINTS if scheme == "s3" else ():
+        if (endpoint := os.environ.get(name)) and not re.match(r"https?://[^/]", endpoint):
+            raise ObjectProblem(f"{name} in the environment must be an address such as https://127.0.0.1:9000, with http:// or https://")
     return import_module("obstore.store").from_url(f"{scheme}://{bucket}", retry_config=_RETRY)
 
 
 def _is_of_library(error: BaseException) -> bool:
+    if type(error).__name__ == "PanicException":  # no class of a module, and no `Exception`
+        return True
     exceptions = import_module("obstore.exceptions")
     return isinstance(error, exceptions.BaseError | FileNotFoundError | PermissionError | ConnectionError | TimeoutError | ValueError)
 
