@@ -37,7 +37,7 @@ _GROUPS_IN_TURN = 8
 
 _TIMES = ["status", "completed_at", "reused_from"]
 _ITEM = ["source_item_id", "attempts", "duration_ms"]
-_EXECUTION = [f"node_executions.list.element.{name}" for name in ("node_id", "status", "duration_ms")]
+_EXECUTION = ["reused_from", *(f"node_executions.list.element.{name}" for name in ("node_id", "status", "duration_ms"))]
 _FAILURE = ["source_item_id", *(f"error.{name}" for name in ("type", "message", "node_id"))]
 _NOT_RUN = pa.array(["skipped", "waiting"])
 
@@ -97,13 +97,14 @@ def _ended_here(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pl.Dat
 
 
 def _histograms(file: pq.ParquetFile, enough: int) -> tuple[Mapping[str, Sequence[Bin]], int]:
-    """How long the executions of each node took, and of how many rows that is."""
+    """How long the executions of each node took that there were here, and of how many rows that is."""
     counts: dict[str, Counter[int]] = {}
     rows = executions = 0
     for batch in _spread_batches(file, _EXECUTION, groups_in_turn=_GROUPS_IN_TURN):
-        ran = pa.RecordBatch.from_struct_array(pc.list_flatten(batch.column("node_executions")))
         rows += batch.num_rows
-        executions += ran.num_rows
+        executions += len(pc.list_flatten(batch.column("node_executions")))  # what was read, for the time that takes
+        here = batch.filter(pc.is_null(batch.column("reused_from")))
+        ran = pa.RecordBatch.from_struct_array(pc.list_flatten(here.column("node_executions")))
         ran = ran.filter(pc.invert(pc.is_in(ran.column("status"), _NOT_RUN)))
         columns = pa.table({"node_id": ran.column("node_id"), "bucket": buckets_of(ran.column("duration_ms"))})
         groups = columns.group_by(["node_id", "bucket"], use_threads=False).aggregate([([], "count_all")])

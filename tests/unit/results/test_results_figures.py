@@ -71,6 +71,16 @@ def test_calls_are_counted_by_how_long_they_took(tmp_path: Path) -> None:
     assert bins[-1].from_ms <= 90_000.0 < bins[-1].to_ms
 
 
+def test_calls_that_were_made_for_an_earlier_execution_are_in_no_bar(tmp_path: Path) -> None:
+    """The bars are of the same calls as the table of nodes above them, which a refresh does not add reused ones to."""
+    reused = [row(number, reused_from="earlier", node_executions=[call(90_000.0)]) for number in range(5)]
+    write(tmp_path, [*reused, row(5), row(6)])
+    (only,) = result_figures(tmp_path).histograms["a"]
+    assert only.calls == 2 and only.from_ms <= 1.5 < only.to_ms
+    write(tmp_path, reused)
+    assert result_figures(tmp_path).histograms == {}
+
+
 def test_a_large_result_is_drawn_of_rows_from_all_over_it(tmp_path: Path) -> None:
     """A report of ten million items costs as much as one of half a million, and says of how many rows it is."""
     write(tmp_path, [failed(number, f"row {number}", node_executions=[call(1.0)]) for number in range(800)], group_rows=100)
