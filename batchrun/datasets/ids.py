@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from math import isnan, nan
 from typing import Any
 
 import polars as pl
@@ -90,7 +91,8 @@ class IdCheck:
         for frame in frames:
             hit = frame.filter(_hashes(frame[self._name]).is_in(suspects.implode()))
             for value, row in zip(hit[self._name].to_list(), hit[self._position].to_list(), strict=True):
-                rows = places.setdefault(value, [])
+                # Each NaN differs from all others but itself; as ids, those of all rows are one.
+                rows = places.setdefault(nan if isinstance(value, float) and isnan(value) else value, [])
                 if len(rows) < _EXAMPLES:
                     rows.append(row)
             if sum(len(rows) > 1 for rows in places.values()) == len(suspects):

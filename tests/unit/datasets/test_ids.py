@@ -38,3 +38,8 @@ def test_ids_that_neither_rise_nor_fall_are_checked_too() -> None:
     assert is_refused([0.0, -0.0], pl.Float64, 1)
     assert not is_refused([float("nan"), 1.0, 2.0], pl.Float64, 2)
     assert not is_refused([], pl.String, 1)
+
+
+def test_a_second_id_that_is_no_number_is_refused() -> None:
+    """Rows of two results are matched by their ids: two of the same would be four changes."""
+    assert is_refused([1.5, float("nan"), float("nan")], pl.Float64, 2)
