@@ -11,6 +11,31 @@ from batchrun.core.errors import known_values
 
 _COMPARISONS = {"Eq", "NotEq", "EqValidity", "NotEqValidity", "Lt", "LtEq", "Gt", "GtEq"}
 _MOST_CHARACTERS = 300
+_MEANINGS = (
+    ("^unable to parse", "it is no expression; write one such as size * 2 > 10 AND name LIKE 'a%'"),
+    (
+        "^filter predicate must be of type `Boolean`, got `(.*?)`",
+        "must be true or false for each row, but is {}; compare it with something",
+    ),
+    (r"^expression (\w+) \{.*is not currently supported", "{} is not supported"),
+    (
+        r"'date/datetime/time' to a string|is_in' cannot check for (?:Date|Time)",
+        "a date or time is compared with a text; write DATE '2024-02-01', TIMESTAMP '2024-02-01 12:00:00' or TIME '12:00:00'",
+    ),
+    (
+        r"^could not evaluate '.*' comparison between .* Datetime\(.*Datetime\(",
+        "times of different zones are compared; write CAST(column AS TIMESTAMPTZ) and TIMESTAMPTZ '2024-02-01 12:00:00', both in UTC",
+    ),
+    (
+        r"expected `?String`?(?: type)?, got:? `?([\w\[\]]+)",
+        "what is done with texts is done with {}; write CAST(column AS VARCHAR) for the text of a column",
+    ),
+    (
+        "^cannot compare string with numeric type",
+        "a text is compared with a number; a column that is text by mistake gets its type from dataset.schema, such as {{size: int64}}",
+    ),
+)
+"""What is wrong, by the first line of what polars says."""
 
 
 def why_refused(error: BaseException, text: str, types: Mapping[str, Any]) -> str:
@@ -26,18 +51,9 @@ def why_refused(error: BaseException, text: str, types: Mapping[str, Any]) -> st
         return _unknown_field(first, text, types)
     if missing := re.match(r'unable to find column "(.*?)"; valid', first):
         return unknown_column(missing[1], types) + ("; texts have single quotes" if f'"{missing[1]}"' in text else "")
-    if first.startswith("unable to parse"):
-        return "it is no expression; write one such as size * 2 > 10 AND name LIKE 'a%'"
-    if wrong := re.match(r"filter predicate must be of type `Boolean`, got `(.*?)`", first):
-        return f"must be true or false for each row, but is {wrong[1]}; compare it with something"
-    if unsupported := re.match(r"expression (\w+) \{.*is not currently supported", first):
-        return f"{unsupported[1]} is not supported"
-    if "'date/datetime/time' to a string" in first or re.search(r"is_in' cannot check for (Date|Time)", first):
-        return "a date or time is compared with a text; write DATE '2024-02-01', TIMESTAMP '2024-02-01 12:00:00' or TIME '12:00:00'"
-    if no_text := re.search(r"expected `?String`?(?: type)?, got:? `?([\w\[\]]+)", first):
-        return f"what is done with texts is done with {no_text[1]}; write CAST(column AS VARCHAR) for the text of a column"
-    if first.startswith("cannot compare string with numeric type"):
-        return "a text is compared with a number; a column that is text by mistake gets its type from dataset.schema, such as {size: int64}"
+    for pattern, meaning in _MEANINGS:
+        if found := re.search(pattern, first):
+            return meaning.format(*found.groups())
     return first if len(first) <= _MOST_CHARACTERS else first[:_MOST_CHARACTERS] + "…"
 
 
@@ -60,8 +76,13 @@ def compared_whole(expression: Any, types: Mapping[str, Any]) -> str | None:
     parts: list[Any] = [tree_of(expression)]
     while parts:
         part = parts.pop()
-        parts += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
-        binary = part.get("BinaryExpr") if isinstance(part, dict) else None
+        if isinstance(part, list):
+            parts += part
+            continue
+        if not isinstance(part, dict):
+            continue
+        parts += [value for key, value in part.items() if key != "Literal"]  # one may be a list of thousands
+        binary = part.get("BinaryExpr")
         sides = binary["left"] | binary["right"] if binary and binary["op"] in _COMPARISONS else {}
         if "Literal" in sides and "Column" in sides:
             name = sides["Column"]

@@ -65,8 +65,11 @@ def store_of(url: str) -> Any:
     """
     scheme, bucket, _ = Address.of(url)
     for name in _ENDPOINTS if scheme == "s3" else ():
-        if (endpoint := os.environ.get(name)) and not re.match(r"https?://[^/]", endpoint):
+        endpoint = os.environ.get(name, "")
+        if endpoint and not re.match(r"https?://[^/]", endpoint):
             raise ObjectProblem(f"{name} in the environment must be an address such as https://127.0.0.1:9000, with http:// or https://")
+        if endpoint.startswith("http://") and "AWS_ALLOW_HTTP" not in os.environ:
+            raise ObjectProblem(f"{name} in the environment begins with http://: set AWS_ALLOW_HTTP=true to send requests unencrypted")
     return import_module("obstore.store").from_url(f"{scheme}://{bucket}", retry_config=_RETRY)
 
 

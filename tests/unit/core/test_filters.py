@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import polars as pl
 import pytest
 
 from batchrun.core.filters import compared_whole, tree_of, unknown_column, why_refused
 
-FRAME = pl.LazyFrame({"n": [1], "name": ["a"], "error": [{"type": "x", "message": "y"}]}).with_columns(kind=pl.lit("a", pl.Categorical()))
+FRAME = pl.LazyFrame({"n": [1], "name": ["a"], "error": [{"type": "x", "message": "y"}]}).with_columns(
+    kind=pl.lit("a", pl.Categorical()), started=pl.lit(datetime(2026, 1, 31, tzinfo=UTC))
+)
 
 
 @pytest.mark.parametrize(
@@ -17,11 +21,15 @@ FRAME = pl.LazyFrame({"n": [1], "name": ["a"], "error": [{"type": "x", "message"
         ("", "it is no expression; write one such as size * 2 > 10 AND name LIKE 'a%'"),
         ("name", "must be true or false for each row, but is String; compare it with something"),
         ("nam = 'a'", 'unknown column "nam"; did you mean "name"?'),
-        ('name = "a"', 'unknown column "a"; columns: error, kind, n, name; texts have single quotes'),
+        ('name = "a"', 'unknown column "a"; columns: error, kind, n, name, started; texts have single quotes'),
         ("error.typ = 'x'", 'unknown field "error.typ"; did you mean "error.type"?'),
         ("n > 'a'", "a text is compared with a number; a column that is text by mistake gets its type from dataset.schema, such as"),
         ("n LIKE 'a%'", "what is done with texts is done with i64; write CAST(column AS VARCHAR) for the text of a column"),
         ("LOWER(kind) = 'a'", "what is done with texts is done with cat; write CAST(column AS VARCHAR) for the text of a column"),
+        (
+            "started > TIMESTAMP '2026-01-31 12:00:00'",
+            "times of different zones are compared; write CAST(",
+        ),
         ("nosuch(n) > 1", "unsupported function 'nosuch'"),
     ],
 )

@@ -32,15 +32,25 @@ async def test_functions_that_all_fail_are_bounded_by_max_open_items() -> None:
 
     def call(n: int) -> None:
         begun.add(n)
-        if len(begun) == 7:
-            loop.call_soon_threadsafe(loop.call_later, 0.05, dispatchers[0].stop, Stop("user", "enough"))
+        heard = threading.Event()  # where the event loop is held up, lanes would go on with what they have
+        loop.call_soon_threadsafe(heard.set)
+        heard.wait(60)
         raise ConnectionError("down")
+
+    async def stop_when_no_more_begin() -> None:
+        before = 0
+        while len(begun) > before or before < 7:
+            before = len(begun)
+            await asyncio.sleep(0.2)
+        dispatchers[0].stop(Stop("user", "enough"))
 
     retry = Retry(max_attempts=5, backoff=Backoff(initial_seconds=1e6, max_seconds=1e6))
     run = Run(parallelism=2, max_open_items=7, item_timeout_seconds=None, retry=retry)
     row_run = RowRun(nodes=[node("down", call)], run=run, window=3_000, on_start=dispatchers.append)
+    stopping = asyncio.create_task(stop_when_no_more_begin())
     results = await row_run.results(rows(6_000))
-    assert len(begun) < 2_000  # what lanes had in hand when the event loop heard of it
+    await stopping
+    assert len(begun) < 7 + 2 * 256  # what the two lanes had in hand
     assert Counter(result.status for result in results) == {"cancelled": dispatchers[0].loaded_items}
     assert Counter(result.attempts > 0 for result in results)[True] == len(begun)
 

@@ -16,3 +16,11 @@ def test_an_environment_that_leads_to_no_server_is_told(monkeypatch: pytest.Monk
     monkeypatch.setenv(name, endpoint)
     with pytest.raises(ObjectProblem, match=f"^{name} in the environment must be an address such as"), explaining("s3://bucket/x"):
         library().head(store_of("s3://bucket/x"), "x")
+
+
+def test_a_server_without_encryption_has_to_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library refuses it with words about a builder, and the variable that allows it is easily forgotten."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.delenv("AWS_ALLOW_HTTP", raising=False)
+    with pytest.raises(ObjectProblem, match=r"^AWS_ENDPOINT_URL in the environment begins with http://: set AWS_ALLOW_HTTP=true"):
+        store_of("s3://bucket/x")
